@@ -1,0 +1,28 @@
+"""What a person got wrong, said in one sentence: what, where, and what to do. These never show a stack trace."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake that its reader can mend; the command prints its message and exits with ``exit_code``."""
+
+    exit_code = 1
+
+
+class ConfigError(UserError):
+    """The question was asked wrongly (unknown key, wrong type, value out of range): nothing was touched yet."""
+
+    exit_code = 2
+
+
+class DataError(UserError):
+    """The data cannot be used as they are (missing, cut short, too many bad samples, a full disk)."""
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest of ``names``, or an empty string when none is near."""
+    close = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""

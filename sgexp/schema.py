@@ -1,0 +1,45 @@
+"""The words in which every room's ``schema.py`` declares its knobs: a dataclass a choice, a range beside each field.
+
+A *component* is a choice of a config group that something is built from. Its schema names what it builds in the class
+variable ``target``; a config file only *selects* a schema by that name, so a config from a stranger can build nothing
+that is not declared in a schema of sgexp or of an installed plugin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+MISSING: Any = "???"  # OmegaConf's mark of a value that a person must give
+
+
+def bounded(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare a number (or a list of numbers, each of them) with ``low <= value <= high``; ``None`` is always allowed."""
+    metadata = {"low": low, "high": high}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def one_of(default: Any, *choices: Any) -> Any:
+    """Declare a value that must be one of ``choices``."""
+    return dataclasses.field(default=default, metadata={"choices": choices})
+
+
+@dataclass(kw_only=True)
+class Component:
+    """A choice of a config group that builds an object: ``target`` is its dotted path, the fields its arguments."""
+
+    target: ClassVar[str]
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the fields as keyword arguments (shallow: nested schemas stay objects)."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+
+def build(component: Component, **context: Any) -> Any:
+    """Import ``component.target`` and call it with the component's fields and what the program adds (``context``)."""
+    module, _, name = type(component).target.rpartition(".")
+    return getattr(importlib.import_module(module), name)(**component.arguments(), **context)
