@@ -16,7 +16,7 @@ MISSING: Any = "???"  # OmegaConf's mark of a value that a person must give
 
 
 def bounded(default: Any, *, low: float | None = None, high: float | None = None) -> Any:
-    """Declare a number (or a list of numbers, each of them) with ``low <= value <= high``; ``None`` is always allowed."""
+    """Declare a number (or a list of them) with ``low <= value <= high``; ``None`` is always allowed."""
     metadata = {"low": low, "high": high}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
@@ -43,3 +43,15 @@ def build(component: Component, **context: Any) -> Any:
     """Import ``component.target`` and call it with the component's fields and what the program adds (``context``)."""
     module, _, name = type(component).target.rpartition(".")
     return getattr(importlib.import_module(module), name)(**component.arguments(), **context)
+
+
+def plain(value: Any) -> Any:
+    """Return a checked config as nested plain values, as in its YAML: a component's target under ``_target_``."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        head = {"_target_": type(value).target} if isinstance(value, Component) else {}
+        return head | {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value

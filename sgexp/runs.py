@@ -1,0 +1,278 @@
+"""The one owner of run folders: it makes, locks, reads, resumes and migrates them. Nobody else writes a run's record.
+
+A run folder is all that training hands to reports and sweeps. Its heart is ``result.json``, written first with status
+``running`` (and who runs it), rewritten whole and atomically ever after, so that a reader never sees half a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from sgexp.errors import ConfigError, UserError
+
+SCHEMA_VERSION = 1
+HEARTBEAT_SECONDS = 30.0
+STALE_SECONDS = 10 * HEARTBEAT_SECONDS  # a run on another host whose heart stopped this long ago is interrupted
+Status = Literal["running", "finished", "failed", "interrupted"]
+
+_RECORDED_PACKAGES = (
+    *("sgexp", "torch", "pytorch-lightning", "hydra-core", "imbalanced-learn", "scikit-learn"),
+    *("numpy", "scipy", "h5py", "gemmi", "spglib"),
+)
+
+# What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
+_NOT_THE_EXPERIMENT = {
+    "": ("name", "output_dir", "data_dir", "resume", "logger", "callbacks"),
+    "trainer": ("accelerator", "devices", "num_nodes", "strategy", "workers", "progress_bar"),
+    "dataset": ("root", "workers"),
+    "simulation": ("processes",),
+}
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
+    kept = {key: value for key, value in config.items() if key not in _NOT_THE_EXPERIMENT[""]}
+    for group, keys in _NOT_THE_EXPERIMENT.items():
+        if group and isinstance(kept.get(group), Mapping):
+            kept[group] = {key: value for key, value in kept[group].items() if key not in keys}
+    text = json.dumps(kept, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or nothing: a temporary file beside it, flushed to the disk, then moved into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a JSON record atomically, with its schema version."""
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **record}, indent=2, allow_nan=False, default=_jsonable)
+    write_text(path, text + "\n")
+
+
+def _jsonable(value: Any) -> Any:
+    """Turn NumPy scalars and arrays, paths and dataclasses into what JSON knows."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return str(value)
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinities (an undefined figure) by None, which JSON can say."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not (value - value == 0):
+        return None
+    return value
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What ``result.json`` says; ``status`` is what is true now (a run that died without a word is interrupted)."""
+
+    folder: Path
+    status: Status
+    record: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> RunResult:
+        """Read a run folder's result, bring an older schema up to date; a broken one is a `UserError`."""
+        path = Path(folder) / "result.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            status = record["status"]
+            version = int(record["schema_version"])
+        except FileNotFoundError:
+            raise UserError(f"{folder} is no run folder: it has no result.json") from None
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise UserError(f"{path} cannot be read as a run's result ({error})") from None
+        if version > SCHEMA_VERSION:
+            raise UserError(f"{path} was written by a newer sgexp (schema {version}); update sgexp to read it")
+        if status == "running" and not _alive(record):
+            status = "interrupted"
+        return cls(Path(folder), status, record)
+
+
+def _alive(record: Mapping[str, Any]) -> bool:
+    """Say whether the process that wrote a running result still lives: by its pid here, by its heartbeat elsewhere."""
+    if record.get("host") == socket.gethostname():
+        try:
+            os.kill(int(record["pid"]), 0)
+        except (ProcessLookupError, KeyError, ValueError, TypeError):
+            return False
+        except PermissionError:
+            return True
+        return True
+    return time.time() - float(record.get("heartbeat", 0.0)) < STALE_SECONDS
+
+
+class RunFolder:
+    """A run's folder while it is being run: made exclusively, recorded atomically, closed with its true status."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._record: dict[str, Any] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+
+    @classmethod
+    def create(cls, output_dir: Path, task: str, name: str | None, config: Mapping[str, Any]) -> RunFolder:
+        """Make ``output_dir/task/<date>_<time>_<name>-<hash>``, a folder no other run has or will ever have."""
+        label = re.sub(r"[^A-Za-z0-9._+=-]+", "-", name or task).strip("-.")[:80] or task
+        stem = f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{label}-{config_hash(config)}"
+        parent = Path(output_dir) / task
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for attempt in range(1, 10_000):
+                folder = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
+                with contextlib.suppress(FileExistsError):
+                    folder.mkdir()
+                    return cls(folder)
+        except OSError as error:
+            raise ConfigError(f"output_dir={output_dir}: no run folder can be made there ({error.strerror})") from None
+        raise UserError(f"{parent} holds 10,000 runs of the same second and name; clear it first")
+
+    @classmethod
+    def reopen(cls, folder: Path) -> RunFolder:
+        """Open an interrupted or failed run to go on in it; a living or finished one is refused."""
+        result = RunResult.read(folder)
+        if result.status in ("running", "finished"):
+            raise ConfigError(f"resume={folder}: that run is {result.status}; only an interrupted one can go on")
+        run = cls(Path(folder))
+        run._record = result.record
+        return run
+
+    def path(self, *parts: str) -> Path:
+        """Return a path inside the run folder."""
+        return self.folder.joinpath(*parts)
+
+    def describe(self, config: Mapping[str, Any], overrides: list[str], **provenance: Any) -> None:
+        """Write what was asked (config.yaml, overrides.yaml) and with what it was run (provenance.json)."""
+        write_text(self.path("config.yaml"), yaml.safe_dump(dict(config), sort_keys=False))
+        write_text(self.path("overrides.yaml"), yaml.safe_dump(list(overrides)))
+        write_json(self.path("provenance.json"), gather_provenance() | provenance)
+
+    def update(self, **facts: Any) -> None:
+        """Add facts to result.json."""
+        with self._lock:
+            self._record |= finite(facts)
+            write_json(self.path("result.json"), self._record)
+
+    @contextlib.contextmanager
+    def recording(self, **facts: Any) -> Iterator[RunFolder]:
+        """Keep result.json true while the body runs: running with a heartbeat, then finished, failed or interrupted."""
+        started, before = time.time(), float(self._record.get("wall_seconds", 0.0))
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "started": _timestamp(), "heartbeat": time.time()}
+        self.update(status="running", **who, **facts)
+        heart = threading.Thread(target=self._beat, daemon=True)
+        heart.start()
+        status: Status = "failed"
+        try:
+            yield self
+            status = "finished"
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BaseException as error:
+            self._record["error"] = f"{type(error).__name__}: {error}"[:2000]
+            raise
+        finally:
+            self._stop.set()
+            heart.join()
+            spent = before + time.time() - started
+            self.update(status=status, wall_seconds=round(spent, 3), peak_memory_mb=peak_memory_mb())
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            with contextlib.suppress(OSError):  # a full disk must not end a run through its heartbeat
+                self.update(heartbeat=time.time())
+
+
+def _timestamp() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def peak_memory_mb() -> float:
+    """Return the largest memory this process, or any one of its ended children, has held (MiB)."""
+    unit = 1024.0 if sys.platform != "darwin" else 1024.0**2  # kilobytes on Linux, bytes on macOS
+    peaks = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return round(max(peaks) / unit, 1)
+
+
+def gather_provenance() -> dict[str, Any]:
+    """Collect what a repeat of the run would need: command, code, versions and machine."""
+    return {
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "time": _timestamp(),
+        "git": _git_state(),
+        "python": platform.python_version(),
+        "versions": {name: _version(name) for name in _RECORDED_PACKAGES},
+        "machine": {
+            "host": socket.gethostname(),
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    return platform.processor()
+
+
+def _git_state() -> dict[str, Any] | None:
+    """Return the commit of sgexp's own checkout and its uncommitted diff; None when it runs from an installed copy."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=20, check=False)
+        return done.stdout if done.returncode == 0 else ""
+
+    try:
+        return {"commit": git("rev-parse", "HEAD").strip(), "diff": git("diff", "HEAD")[:200_000]}
+    except (OSError, subprocess.TimeoutExpired):
+        return None

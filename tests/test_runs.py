@@ -1,0 +1,87 @@
+"""Run folders: made exclusively, recorded atomically, read truthfully."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sgexp.errors import ConfigError, UserError
+from sgexp.runs import RunFolder, RunResult, config_hash, finite
+
+CONFIG = {"seed": 1, "output_dir": "outputs", "trainer": {"epochs": 3, "workers": 0}, "sampler": {"k": 5}}
+
+
+def test_hundred_runs_made_at_once_share_no_folder(tmp_path):
+    with ThreadPoolExecutor(16) as pool:
+        folders = list(pool.map(lambda _: RunFolder.create(tmp_path, "train", "x", CONFIG).folder, range(100)))
+    assert len(set(folders)) == 100
+
+
+def test_a_name_cannot_leave_the_output_folder(tmp_path):
+    folder = RunFolder.create(tmp_path, "train", "../../etc/evil name", CONFIG).folder
+    assert folder.parent == tmp_path / "train"
+
+
+def test_the_hash_names_the_experiment_and_not_the_machine():
+    elsewhere = CONFIG | {"output_dir": "/scratch", "trainer": {"epochs": 3, "workers": 8}}
+    assert config_hash(CONFIG) == config_hash(elsewhere)
+    assert config_hash(CONFIG) != config_hash(CONFIG | {"seed": 2})
+    assert config_hash(CONFIG) != config_hash(CONFIG | {"sampler": {"k": 6}})
+
+
+def test_a_run_is_running_inside_and_finished_after(tmp_path):
+    run = RunFolder.create(tmp_path, "train", None, CONFIG)
+    with run.recording(seed=1):
+        assert RunResult.read(run.folder).status == "running"
+    result = RunResult.read(run.folder)
+    assert result.status == "finished"
+    assert result.record["wall_seconds"] >= 0
+    assert result.record["peak_memory_mb"] > 1
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "interrupted"), (ValueError, "failed")])
+def test_an_error_leaves_the_true_status(tmp_path, error, status):
+    run = RunFolder.create(tmp_path, "train", None, CONFIG)
+    with pytest.raises(error), run.recording():
+        raise error
+    assert RunResult.read(run.folder).status == status
+
+
+def test_a_killed_run_reads_as_interrupted_and_can_go_on(tmp_path):
+    code = (
+        "import sys, os, time; from pathlib import Path; from sgexp.runs import RunFolder\n"
+        "run = RunFolder.create(Path(sys.argv[1]), 'train', None, {})\n"
+        "with run.recording(): print(run.folder, flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    folder = process.stdout.readline().strip()
+    assert RunResult.read(folder).status == "running"
+    with pytest.raises(ConfigError, match="is running"):
+        RunFolder.reopen(folder)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert RunResult.read(folder).status == "interrupted"
+    with RunFolder.reopen(folder).recording():
+        pass
+    assert RunResult.read(folder).status == "finished"
+
+
+def test_a_silent_run_on_another_host_is_judged_by_its_heartbeat(tmp_path):
+    record = {"schema_version": 1, "status": "running", "host": "elsewhere", "pid": 1, "heartbeat": 0.0}
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    assert RunResult.read(tmp_path).status == "interrupted"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"status": "finished"}', '{"schema_version": 99, "status": "x"}'])
+def test_a_broken_or_newer_result_is_refused_in_one_sentence(tmp_path, text):
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(UserError):
+        RunResult.read(tmp_path)
+
+
+def test_undefined_figures_become_null():
+    assert finite({"a": [float("nan"), 1.0, float("inf")]}) == {"a": [None, 1.0, None]}
