@@ -1,0 +1,98 @@
+"""The plan of an epoch: for every draw the rows to read and the weight between them, and no pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from sgexp.errors import DataError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ResamplingPlan:
+    """What one epoch draws: draw ``d`` is ``x[base[d]] + weight[d] * (x[partner[d]] - x[base[d]])``.
+
+    ``base`` and ``partner`` (D,) int64 are rows of the array that the plan was made for; ``weight`` (D,) float64 is the
+    way from base to partner, 0 where a draw is simply the sample ``base``. Base and partner share one label, so the
+    label of a draw is that of its base. ``kind`` is "static": the same draws in every epoch (their order is the
+    loader's affair). ``notes`` say in whole sentences what was done for classes too small for the method.
+    """
+
+    base: np.ndarray
+    partner: np.ndarray
+    weight: np.ndarray
+    kind: str = "static"
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse arrays that could not be drawn from."""
+        if not self.base.ndim == self.partner.ndim == self.weight.ndim == 1:
+            raise ValueError("base, partner and weight must be one-dimensional")
+        if not len(self.base) == len(self.partner) == len(self.weight):
+            raise ValueError(
+                f"base, partner and weight differ in length: {len(self.base)}, {len(self.partner)}, {len(self.weight)}"
+            )
+        object.__setattr__(self, "base", self.base.astype(np.int64, copy=False))
+        object.__setattr__(self, "partner", self.partner.astype(np.int64, copy=False))
+        object.__setattr__(self, "weight", self.weight.astype(np.float64, copy=False))
+        if len(self.base) and (min(self.base.min(), self.partner.min()) < 0 or not np.isfinite(self.weight).all()):
+            raise ValueError("rows must not be negative and weights must be finite")
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    @classmethod
+    def selection(cls, rows: np.ndarray, notes: tuple[str, ...] = ()) -> ResamplingPlan:
+        """Return the plan that draws ``rows`` as they are, in this order."""
+        return cls(rows, rows, np.zeros(len(rows)), notes=notes)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the three arrays, in bytes (24 a draw)."""
+        return self.base.nbytes + self.partner.nbytes + self.weight.nbytes
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The distinct rows that an epoch reads, ascending."""
+        return np.union1d(self.base, self.partner)
+
+    def drawn_counts(self, labels_N: np.ndarray) -> dict[int, int]:
+        """Return how often each label is drawn in an epoch (``labels_N`` as given to the sampler)."""
+        groups, counts = np.unique(labels_N[self.base], return_counts=True)
+        return dict(zip(groups.tolist(), counts.tolist(), strict=True))
+
+    def at_rows(self, rows_N: np.ndarray) -> ResamplingPlan:
+        """Return the same plan with row ``i`` renamed to ``rows_N[i]`` (for example the catalog's row of sample i)."""
+        return replace(self, base=rows_N[self.base], partner=rows_N[self.partner])
+
+    def mix(self, x_N: np.ndarray) -> np.ndarray:
+        """Return the drawn values of ``x_N`` (N, ...) in its own dtype, rounded once, as imbalanced-learn does."""
+        weight = self.weight.reshape(-1, *[1] * (x_N.ndim - 1))
+        return (x_N[self.base] + weight * (x_N[self.partner] - x_N[self.base])).astype(x_N.dtype)
+
+    def save(self, path: Path) -> None:
+        """Write the plan as an npz without pickle (arrays base, partner, weight, kind, schema_version)."""
+        with open(path, "wb") as file:  # a file object: savez would add ".npz" to a name without it
+            np.savez_compressed(
+                file,
+                base=self.base,
+                partner=self.partner,
+                weight=self.weight,
+                kind=np.array(self.kind),
+                schema_version=np.array(SCHEMA_VERSION),
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> ResamplingPlan:
+        """Read a plan that ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as arrays:
+            version = int(arrays["schema_version"])
+            if version > SCHEMA_VERSION:
+                raise DataError(
+                    f"{path} has schema_version {version}; this sgexp reads up to {SCHEMA_VERSION}: install a newer one"
+                )
+            return cls(arrays["base"], arrays["partner"], arrays["weight"], str(arrays["kind"]))

@@ -1,0 +1,102 @@
+"""How many draws a class should have: majority, sqrt, median, cap and table, for adding and for removing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from sgexp.errors import ConfigError
+
+
+def class_counts(labels_N: np.ndarray) -> dict[int, int]:
+    """Return label -> number of samples, labels ascending."""
+    groups, counts = np.unique(labels_N, return_counts=True)
+    return dict(zip(groups.tolist(), counts.tolist(), strict=True))
+
+
+def counts_to_add(
+    counts: Mapping[int, int], balance: str, cap: int, table: Mapping[int, int]
+) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return label -> samples to add (classes with none left out) and notes, for a sampler that only adds.
+
+    With n_c samples in class c and n_max in the largest, class c is raised (never lowered) to
+
+    - ``majority``: n_max;
+    - ``sqrt``: round(sqrt(n_c n_max)), half the way on a log scale;
+    - ``median``: the median of the n_c;
+    - ``cap``: min(n_max, cap);
+    - ``table``: table[c]; a class that is not in the table stays as it is.
+    """
+    largest = max(counts.values())
+    if balance == "table":
+        wanted, notes = _from_table(counts, table)
+        low = {group: n for group, n in wanted.items() if n < counts[group]}
+        if low:
+            group, n = next(iter(low.items()))
+            raise ConfigError(
+                f"sampler.table asks for {n} draws of group {group}, which has {counts[group]} training samples; "
+                "this sampler only adds: ask for at least as many, or use sampler=random_under"
+            )
+    else:
+        notes = ()
+        wanted = {
+            group: {
+                "majority": largest,
+                "sqrt": round(math.sqrt(n * largest)),
+                "median": round(float(np.median(list(counts.values())))),
+                "cap": min(largest, cap),
+            }[balance]
+            for group, n in counts.items()
+        }
+    return {group: n - counts[group] for group, n in wanted.items() if n > counts[group]}, notes
+
+
+def counts_to_keep(
+    counts: Mapping[int, int], balance: str, cap: int, table: Mapping[int, int]
+) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return label -> samples to keep (classes that keep all left out) and notes, for a sampler that only removes.
+
+    Class c is lowered (never raised, never emptied) to ``minority``: n_min, the smallest class; ``sqrt``:
+    round(sqrt(n_c n_min)); ``median``: the median of the n_c; ``cap``: cap; ``table``: table[c].
+    """
+    smallest = min(counts.values())
+    if balance == "table":
+        wanted, notes = _from_table(counts, table)
+        high = {group: n for group, n in wanted.items() if n > counts[group]}
+        if high:
+            group, n = next(iter(high.items()))
+            raise ConfigError(
+                f"sampler.table asks for {n} draws of group {group}, which has {counts[group]} training samples; "
+                "this sampler only removes: ask for at most as many, or use sampler=random_over"
+            )
+    else:
+        notes = ()
+        wanted = {
+            group: {
+                "minority": smallest,
+                "sqrt": round(math.sqrt(n * smallest)),
+                "median": max(1, round(float(np.median(list(counts.values()))))),
+                "cap": cap,
+            }[balance]
+            for group, n in counts.items()
+        }
+    return {group: n for group, n in wanted.items() if n < counts[group]}, notes
+
+
+def _from_table(counts: Mapping[int, int], table: Mapping[int, int]) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return the table's counts for the groups present, with a note on the others."""
+    if not table:
+        raise ConfigError("sampler.balance=table needs sampler.table, for example sampler.table={14:500,225:300}")
+    for group, n in table.items():
+        if n < 1:
+            raise ConfigError(f"sampler.table asks for {n} draws of group {group}; no class may be emptied, give >= 1")
+    absent = sorted(set(table) - set(counts))
+    notes = (f"sampler.table names groups without training samples, left out: {_listed(absent)}.",) if absent else ()
+    return {group: int(n) for group, n in sorted(table.items()) if group in counts}, notes
+
+
+def _listed(groups: list[int]) -> str:
+    """Return at most twelve group numbers as text."""
+    return ", ".join(map(str, groups[:12])) + (f" and {len(groups) - 12} more" if len(groups) > 12 else "")

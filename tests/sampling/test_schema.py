@@ -1,0 +1,28 @@
+"""Every choice of the group sampler can be built and lists all its knobs."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from sgexp.sampling.schema import GROUPS
+from sgexp.schema import build
+
+CONF = Path(__file__).parents[2] / "conf" / "sampler"
+
+
+@pytest.mark.parametrize("name", ["none", "random_over", "random_under", "smote"])
+def test_a_choice_lists_the_defaults_of_its_schema_and_builds_a_sampler(name):
+    text = (CONF / f"{name}.yaml").read_text()
+    assert text.startswith("# ")
+    content = yaml.safe_load(text)
+    (schema,) = [cls for cls in GROUPS["sampler"] if cls.target == content["_target_"]]
+    default = schema()
+    assert content == {"_target_": schema.target} | {f.name: getattr(default, f.name) for f in fields(schema)}
+    sampler = build(default)
+    assert isinstance(sampler.needs_features, bool)
+    labels = np.repeat([1, 2, 3], [9, 4, 1])
+    plan = sampler.plan(labels, labels, np.random.default_rng(0).normal(size=(14, 3)), seed=0)
+    assert set(plan.drawn_counts(labels)) == {1, 2, 3}
