@@ -1,0 +1,234 @@
+"""The whole question as one typed object: ``check`` makes it from what Hydra composed, and refuses what makes no sense.
+
+Every room declares its own choices in its ``schema.py``; an installed package joins with an entry point of the group
+``sgexp.schemas`` that names a module with a ``GROUPS`` of the same form. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    GrammarParseError,
+    InterpolationKeyError,
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from sgexp import checking
+from sgexp.errors import ConfigError, did_you_mean
+from sgexp.schema import Component, bounded
+
+if TYPE_CHECKING:  # names for readers and mypy; what a node really is, its group's schemas decide
+    from sgexp.data.schema import SizeConfig
+    from sgexp.evaluation.schema import EvaluationConfig
+    from sgexp.learning.schema import CallbacksConfig, TrainerConfig
+    from sgexp.simulation.schema import SimulationConfig
+
+ROOMS = ("simulation", "data", "sampling", "evaluation", "loading", "learning", "tasks")
+ENTRY_POINTS = "sgexp.schemas"
+
+MACHINE_KEYS = frozenset(
+    {"root", "cifs", "folder", "workers", "processes", "accelerator", "devices", "num_nodes", "strategy"}
+)
+"""Names of values that say where and by what machine an experiment is run: they do not count for its identity."""
+
+LABEL_KEYS = frozenset({"name", "resume", "output_dir", "data_dir", "logger"})
+"""Top-level keys that do not count either: paths, labels, and who else is told the figures."""
+
+
+@dataclass(kw_only=True)
+class Config:
+    """One experiment, typed: a field a config group, and what belongs to no group."""
+
+    task: Component
+    size: SizeConfig
+    dataset: Component
+    split: Component
+    transform: Component
+    sampler: Component
+    augment: Component
+    model: Component
+    loss: Component
+    optimizer: Component
+    trainer: TrainerConfig
+    logger: Component
+    callbacks: CallbacksConfig
+    evaluation: EvaluationConfig
+    simulation: SimulationConfig
+    name: str | None = None  # a word for the run folder; None: made from the choices on the command line
+    seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
+    resume: str | None = None  # run folder to go on with
+    output_dir: str = "outputs"
+    data_dir: str = "data"
+
+
+PLAIN_FIELDS: dict[str, Any] = {
+    "name": str | None,
+    "seed": int,
+    "resume": str | None,
+    "output_dir": str,
+    "data_dir": str,
+}
+"""The fields of Config that are no config group, with their types."""
+
+
+@functools.cache
+def groups() -> dict[str, tuple[type, ...]]:
+    """Return every config group with its schemas: those of the rooms, then those of installed plugins."""
+    found: dict[str, tuple[type, ...]] = {}
+    for room in ROOMS:
+        for group, schemas in importlib.import_module(f"sgexp.{room}.schema").GROUPS.items():
+            found[group] = found.get(group, ()) + tuple(schemas)
+    for entry_point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+        for group, schemas in _load_plugin(entry_point).items():
+            if group not in found:
+                raise ConfigError(
+                    f"the plugin '{entry_point.name}' declares a choice of the group '{group}', which does not exist"
+                    f"{did_you_mean(group, found)}"
+                )
+            found[group] += tuple(schemas)
+    return found
+
+
+def _load_plugin(entry_point: importlib.metadata.EntryPoint) -> Mapping[str, tuple[type, ...]]:
+    try:
+        return entry_point.load().GROUPS
+    except Exception as error:  # a plugin may fail in any way; its name is what the reader needs
+        raise ConfigError(
+            f"the plugin '{entry_point.name}' ({entry_point.value}) cannot be loaded: {error!r}; mend or uninstall it"
+        ) from error
+
+
+def check(composed: DictConfig) -> Config:
+    """Return the typed config, or raise a ConfigError that names the key, the value, and what would be right.
+
+    ``composed`` is what Hydra composed, without its own node. Interpolations are resolved here.
+    """
+    plain = resolve(composed)
+    known = [*PLAIN_FIELDS, *known_keys()]
+    for key in plain:
+        if key not in _field_names():
+            checking.refuse_reserved({key: None}, "")
+            raise checking.unknown_key(str(key), known)
+    arguments: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        if field.name not in plain:
+            if field.name in PLAIN_FIELDS:
+                continue
+            raise ConfigError(f"the config group {field.name} is missing: give {field.name}=<choice> (see --help)")
+        kind = PLAIN_FIELDS.get(field.name, Any)
+        arguments[field.name] = checking.read(plain[field.name], kind, field.name, groups())
+        checking.check_range(arguments[field.name], field.metadata, field.name)
+    name = arguments.get("name")
+    if name is not None and not re.fullmatch(r"[\w.+-]{1,80}", name, re.ASCII):
+        raise ConfigError(
+            f"name={name!r} cannot be part of a folder's name: use letters, digits, '.', '+', '-' and '_'"
+        )
+    return Config(**arguments)
+
+
+def known_keys() -> list[str]:
+    """Return every dotted key that a config may hold, given the schemas of all choices."""
+    keys: list[str] = []
+    for name in _field_names():
+        keys.append(name)
+        for schema in groups().get(name, ()):
+            keys.extend(checking.known_keys(schema, name, groups()))
+    return list(dict.fromkeys(keys))
+
+
+def resolve(composed: DictConfig) -> dict[str, Any]:
+    """Return ``composed`` as plain values with its interpolations filled in; only harmless ones are evaluated."""
+    refuse_resolvers(OmegaConf.to_container(composed, resolve=False), "")
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise ConfigError(f"{error.full_key} has no value: give {error.full_key}=<value>") from error
+    except (InterpolationKeyError, InterpolationToMissingValueError) as error:
+        raise ConfigError(
+            f"{error.full_key} refers to another value that is not there: {_first_line(error)}"
+        ) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key or 'the config'} cannot be resolved: {_first_line(error)}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def refuse_resolvers(value: Any, key: str, allowed: frozenset[str] = frozenset()) -> None:
+    """Refuse interpolations that compute: all but ``${oc.env:SGEXP_...}`` and the resolvers named in ``allowed``."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            refuse_resolvers(item, f"{key}.{name}" if key else str(name), allowed)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            refuse_resolvers(item, f"{key}[{index}]", allowed)
+    elif isinstance(value, str) and "${" in value:
+        for resolver, first_argument in _resolvers_in(value, key):
+            own_variable = re.fullmatch(r"SGEXP_\w+", first_argument) is not None
+            if not (resolver in allowed or (resolver == "oc.env" and own_variable)):
+                raise ConfigError(
+                    f"{key}={checking.show(value)} is refused: only other keys and ${{oc.env:SGEXP_...}} may be read"
+                )
+
+
+def _resolvers_in(text: str, key: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, first argument) of every resolver call in ``text``, nested ones too."""
+    from omegaconf import grammar_parser
+
+    try:
+        stack: list[Any] = [grammar_parser.parse(text)]
+    except GrammarParseError as error:
+        raise ConfigError(f"{key}={checking.show(text)} is no valid interpolation: {_first_line(error)}") from error
+    while stack:
+        node = stack.pop()
+        if type(node).__name__ == "InterpolationResolverContext":
+            arguments = node.sequence()
+            yield node.resolverName().getText(), arguments.getText().partition(",")[0].strip() if arguments else ""
+        stack.extend(getattr(node, "children", None) or [])
+
+
+def to_container(value: Any) -> Any:
+    """Return a config object as plain mappings, lists and scalars, with ``_target_`` where it has one."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        head = {"_target_": type(value).target} if isinstance(value, Component) else {}
+        return head | {field.name: to_container(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: to_container(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [to_container(item) for item in value]
+    return value
+
+
+def config_hash(config: Config) -> str:
+    """Return eight hexadecimal digits that name the experiment, whatever machine, folder or logger it is run with."""
+    container = {key: value for key, value in to_container(config).items() if key not in LABEL_KEYS}
+    text = json.dumps(_without_machine(container), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def _without_machine(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_machine(item) for key, item in value.items() if key not in MACHINE_KEYS}
+    if isinstance(value, list):
+        return [_without_machine(item) for item in value]
+    return value
+
+
+def _field_names() -> list[str]:
+    return [field.name for field in dataclasses.fields(Config)]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].strip() if str(error).strip() else type(error).__name__

@@ -1,0 +1,37 @@
+"""The tasks: what ``task=...`` can be asked to do. Each target is a function of the whole typed config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sgexp.schema import Component, bounded, one_of
+
+
+@dataclass(kw_only=True)
+class TrainTask(Component):
+    """Make or read the data, split, plan the draws, train, evaluate, and leave a run folder with a results table."""
+
+    target: ClassVar[str] = "sgexp.tasks.train.train"
+
+
+@dataclass(kw_only=True)
+class SimulateTask(Component):
+    """Write CBED stacks of crystals in the SMC-19 layout."""
+
+    target: ClassVar[str] = "sgexp.tasks.simulate.simulate"
+
+    source: str = one_of("population", "population", "library", "cifs")  # which crystals
+    cifs: str | None = None  # folder of CIF files, read when source is cifs
+    folder: str | None = None  # where the HDF5 files go; None: a folder beside the cached data
+    limit: int | None = bounded(None, low=1)  # simulate at most so many crystals; None: all
+
+
+@dataclass(kw_only=True)
+class ValidateTask(Component):
+    """Compose and check every file of the config folders, and say which are wrong."""
+
+    target: ClassVar[str] = "sgexp.tasks.validate.validate"
+
+
+GROUPS: dict[str, tuple[type, ...]] = {"task": (TrainTask, SimulateTask, ValidateTask)}

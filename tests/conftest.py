@@ -1,0 +1,36 @@
+"""Defaults of every test: one thread for torch, no window, nobody called, and made data in a folder of the session."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports matplotlib, torch or wandb; subprocesses of the tests inherit them.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["WANDB_MODE"] = "offline"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("HYDRA_FULL_ERROR", None)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_data(tmp_path_factory):
+    """A folder for data that are made on first use, shared by the tests of a session (and by its xdist workers)."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "sgexp_data"
+    folder.mkdir(exist_ok=True)
+    before = os.environ.get("SGEXP_DATA")
+    os.environ["SGEXP_DATA"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["SGEXP_DATA"]
+    else:
+        os.environ["SGEXP_DATA"] = before
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout that the tests belong to."""
+    return ROOT
