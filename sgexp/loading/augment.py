@@ -1,0 +1,141 @@
+"""Changes to a training batch that leave the answer known, made on the device just before the network.
+
+Which ones are safe follows from symmetry. A pattern's in-plane orientation is a convention of the experiment, so every
+pattern may be rotated by itself. A mirrored stack is the stack of the mirror-image crystal: that crystal has the same
+space group, except in the 22 enantiomorphic groups (11 pairs such as P4_1 and P4_3), where it has the partner's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgexp.crystallography.groups import space_group
+from sgexp.loading.counter import draw_keys, uniform
+
+_NOISE_POOL = 1 << 20
+
+
+class Augment(nn.Module):
+    """Rotate, mirror, add noise to and erase parts of standardised patterns, keyed by (seed, epoch, draw).
+
+    Parameters
+    ----------
+    rotate : "none"; "quarter", each pattern by its own multiple of 90 degrees; or "free", by its own angle (bilinear).
+    mirror : mirror half of the stacks, with the label swapped in enantiomorphic groups.
+    noise : standard deviation of normal noise on each pixel, in units of the pattern's own standard deviation.
+    erase : probability that a pattern has one rectangle replaced by its mean (Zhong et al. 2020, arXiv:1708.04896).
+    erase_area : largest share of a pattern that is erased; sides are drawn uniformly below its square root.
+    classes : group number of each class index, (K,).
+    seed : with epoch and draw it decides everything.
+    """
+
+    def __init__(
+        self,
+        rotate: str,
+        mirror: bool,
+        noise: float,
+        erase: float,
+        erase_area: float,
+        *,
+        classes: Sequence[int],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.rotate, self.mirror, self.noise = rotate, mirror, noise
+        self.erase, self.erase_area, self.seed = erase, erase_area, seed
+        self.mirror_class: Tensor
+        self.register_buffer("mirror_class", mirrored_classes(classes), persistent=False)
+        self._pool: tuple[int, Tensor] | None = None
+
+    @torch.no_grad()
+    def forward(self, patterns_BCHW: Tensor, labels_B: Tensor, draws_B: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return augmented patterns and their labels; the same draw of the same epoch always gives the same ones."""
+        if not (self.mirror or self.noise or self.erase or self.rotate != "none"):
+            return patterns_BCHW, labels_B
+        batch, patterns = patterns_BCHW.shape[:2]
+        numbers = uniform(draw_keys(self.seed, epoch, draws_B), 2 + 6 * patterns)
+        per_pattern = numbers[:, 2:].reshape(batch, patterns, 6)
+        flip_B = torch.zeros(batch, dtype=torch.bool, device=labels_B.device)
+        if self.mirror:
+            partner_B = self.mirror_class[labels_B]
+            flip_B = (numbers[:, 0] < 0.5) & (partner_B >= 0)
+            labels_B = torch.where(flip_B, partner_B, labels_B)
+        if self.rotate == "free":
+            patterns_BCHW = _turn(patterns_BCHW, per_pattern[..., 0] * (2 * math.pi), flip_B)
+        else:
+            quarters = (per_pattern[..., 0] * 4).to(torch.int64) if self.rotate == "quarter" else None
+            patterns_BCHW = _quarter_turn(patterns_BCHW, quarters, flip_B)
+        if self.noise:
+            patterns_BCHW = patterns_BCHW + self.noise * self._noise(numbers[:, 1], epoch, patterns_BCHW[0])
+        if self.erase:
+            patterns_BCHW = _erase(patterns_BCHW, per_pattern[..., 1:], self.erase, self.erase_area)
+        return patterns_BCHW, labels_B
+
+    def _noise(self, where_B: Tensor, epoch: int, like_CHW: Tensor) -> Tensor:
+        """Return normal numbers, (B, C, H, W): each draw reads its own stretch of one pool made for the epoch.
+
+        Hashing a number for every pixel would cost several times more than the rest of the augmentation.
+        """
+        size = _NOISE_POOL + like_CHW.numel()
+        if self._pool is None or self._pool[0] != epoch or self._pool[1].device != where_B.device:
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) & 0x7FFF_FFFF_FFFF_FFFF)
+            self._pool = epoch, torch.randn(size, generator=generator).to(where_B.device)
+        stretches = self._pool[1].as_strided((_NOISE_POOL, like_CHW.numel()), (1, 1))
+        return stretches[(where_B * _NOISE_POOL).to(torch.int64)].reshape(-1, *like_CHW.shape)
+
+
+def mirrored_classes(classes: Sequence[int]) -> Tensor:
+    """Return the class index of each class's mirror image, (K,) int64; -1 where that group is not among the classes."""
+    index = {int(number): position for position, number in enumerate(classes)}
+    partners = [index.get(space_group(number).enantiomorph or number, -1) for number in index]
+    return torch.tensor(partners, dtype=torch.int64)
+
+
+def _quarter_turn(patterns_BCHW: Tensor, quarters_BC: Tensor | None, flip_B: Tensor) -> Tensor:
+    """Mirror left-right where ``flip_B``, then rotate each pattern counter-clockwise by so many times 90 degrees.
+
+    The eight elements of the square's group are products of a transposition and two mirrors, so three selections do.
+    """
+    mirror_BC = flip_B[:, None].expand(patterns_BCHW.shape[:2])
+    if quarters_BC is None:
+        return torch.where(mirror_BC[..., None, None], patterns_BCHW.flip(-1), patterns_BCHW)
+    odd = (quarters_BC & 1).bool()
+    # By 90 degrees: transpose, then mirror up-down; by 180: both mirrors; by 270: transpose, then left-right.
+    up_down = (quarters_BC == 1) | (quarters_BC == 2)
+    left_right = quarters_BC >= 2
+    # A left-right mirror before a transposition is an up-down mirror after it.
+    up_down, left_right = up_down ^ (mirror_BC & odd), left_right ^ (mirror_BC & ~odd)
+    out = torch.where(odd[..., None, None], patterns_BCHW.transpose(-1, -2), patterns_BCHW)
+    out = torch.where(up_down[..., None, None], out.flip(-2), out)
+    return torch.where(left_right[..., None, None], out.flip(-1), out)
+
+
+def _turn(patterns_BCHW: Tensor, angles_BC: Tensor, flip_B: Tensor) -> Tensor:
+    """Mirror left-right where ``flip_B`` and rotate each pattern by its angle (radians), bilinear, edges repeated."""
+    batch, patterns, height, width = patterns_BCHW.shape
+    sign = torch.where(flip_B, -1.0, 1.0)[:, None].expand_as(angles_BC)
+    cos, sin, zero = torch.cos(angles_BC), torch.sin(angles_BC), torch.zeros_like(angles_BC)
+    rows = [torch.stack([sign * cos, -sign * sin, zero], -1), torch.stack([sin, cos, zero], -1)]
+    grid = F.affine_grid(
+        torch.stack(rows, -2).reshape(-1, 2, 3), [batch * patterns, 1, height, width], align_corners=False
+    )
+    images = patterns_BCHW.reshape(batch * patterns, 1, height, width)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False).reshape(patterns_BCHW.shape)
+
+
+def _erase(patterns_BCHW: Tensor, numbers_BC5: Tensor, probability: float, area: float) -> Tensor:
+    """Set one rectangle of some patterns to 0, the mean of a standardised pattern."""
+    height, width = patterns_BCHW.shape[-2:]
+    chosen, tall, wide, top, left = numbers_BC5.unbind(-1)
+    tall, wide = tall * math.sqrt(area), wide * math.sqrt(area)
+    top, left = top * (1 - tall), left * (1 - wide)
+    y = (torch.arange(height, device=patterns_BCHW.device) + 0.5) / height
+    x = (torch.arange(width, device=patterns_BCHW.device) + 0.5) / width
+    in_y = (y >= top[..., None]) & (y < (top + tall)[..., None]) & (chosen < probability)[..., None]
+    in_x = (x >= left[..., None]) & (x < (left + wide)[..., None])
+    return patterns_BCHW.masked_fill(in_y[..., :, None] & in_x[..., None, :], 0.0)

@@ -1,0 +1,130 @@
+"""Reading a batch in one go, mixing its pixels as the plan says, and a loader that can go on in mid-epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from sgexp.loading.samplers import TrainingBatches
+
+Batch = dict[str, Tensor]
+"""patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64."""
+
+
+class Store(Protocol):
+    """What batches are read from (``sgexp.data.packed.PackedStore``)."""
+
+    def read(self, rows: NDArray[np.int64], /) -> NDArray[np.float32]:
+        """Return the coded patterns of catalog rows, (B, 3, p, p)."""
+        ...
+
+
+class Plan(Protocol):
+    """What is drawn, x[base] + weight (x[partner] - x[base]), at catalog rows: a ``ResamplingPlan`` of sampling."""
+
+    @property
+    def base(self) -> NDArray[np.int64]:
+        """Catalog row of each draw, (D,)."""
+
+    @property
+    def partner(self) -> NDArray[np.int64]:
+        """Catalog row mixed in, (D,)."""
+
+    @property
+    def weight(self) -> NDArray[np.float64]:
+        """Share of the partner, (D,); 0 is plain selection."""
+
+
+class PatternDraws(Dataset[Batch]):
+    """The draws of a plan, read a whole batch at a time (``__getitems__``): one fancy index on the memory map.
+
+    Only arrays and the store are kept, and a forked worker shares the pages of both.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        class_of_row: NDArray[np.integer],
+        base: NDArray[np.integer],
+        partner: NDArray[np.integer] | None = None,
+        weight: NDArray[np.floating] | None = None,
+    ) -> None:
+        self.store = store
+        self.class_of_row = np.asarray(class_of_row, dtype=np.int64)
+        self.base = np.asarray(base, dtype=np.int64)
+        mixes = partner is not None and weight is not None and bool(np.any(weight))
+        self.partner = np.asarray(partner, dtype=np.int64) if mixes else None
+        self.weight = np.asarray(weight, dtype=np.float32) if mixes else None
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, draw: int) -> Batch:
+        return self.__getitems__([draw])
+
+    def __getitems__(self, draws: list[int]) -> Batch:
+        """Return the draws as one batch."""
+        draws_B = np.asarray(draws, dtype=np.int64)
+        rows_B = self.base[draws_B]
+        patterns_BCHW = np.ascontiguousarray(self.store.read(rows_B), dtype=np.float32)
+        if self.partner is not None and self.weight is not None:
+            mixed = np.flatnonzero(self.weight[draws_B])
+            if len(mixed):
+                patterns_BCHW = self._mix(patterns_BCHW, draws_B, mixed)
+        return {
+            "patterns": torch.from_numpy(patterns_BCHW),
+            "label": torch.from_numpy(self.class_of_row[rows_B]),
+            "row": torch.from_numpy(rows_B),
+            "draw": torch.from_numpy(draws_B),
+        }
+
+    def _mix(
+        self, patterns_BCHW: NDArray[np.float32], draws_B: NDArray[np.int64], mixed: NDArray[np.intp]
+    ) -> NDArray[np.float32]:
+        assert self.partner is not None and self.weight is not None
+        partners = self.store.read(self.partner[draws_B[mixed]])
+        weights = self.weight[draws_B[mixed], None, None, None]
+        out = patterns_BCHW if patterns_BCHW.flags.writeable else patterns_BCHW.copy()
+        out[mixed] += weights * (partners - out[mixed])
+        return out
+
+
+def as_is(batch: Any) -> Batch:
+    """Collate nothing: the dataset returns whole batches."""
+    return batch
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A training loader whose state is the number of batches served in this epoch.
+
+    Lightning stores ``state_dict()`` in a checkpoint and gives it back on resume; a plain DataLoader would replay the
+    epoch from its first batch. Batches are counted where they leave the loader: reading ahead does not count.
+    """
+
+    def __init__(self, dataset: PatternDraws, batch_sampler: TrainingBatches, **kwargs: Any) -> None:
+        super().__init__(dataset, batch_sampler=batch_sampler, collate_fn=as_is, **kwargs)
+        self._served = 0
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        assert isinstance(self.batch_sampler, TrainingBatches)
+        self._served = self.batch_sampler.start
+        iterator = super().__iter__()
+        self.batch_sampler.start = 0
+        for batch in iterator:
+            self._served += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Return how far the epoch is."""
+        return {"served": self._served}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next epoch's iteration after the batches already served."""
+        assert isinstance(self.batch_sampler, TrainingBatches)
+        self.batch_sampler.start = state["served"]

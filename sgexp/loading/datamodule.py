@@ -1,0 +1,92 @@
+"""The Lightning data module: a store, labels, a split and a plan in; loaders of batches out."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+from sgexp.errors import DataError
+from sgexp.loading.batches import Batch, PatternDraws, Plan, ResumableLoader, Store, as_is
+from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
+
+
+class PatternDataModule(pl.LightningDataModule):
+    """Loaders of training draws and of evaluation rows.
+
+    Parameters
+    ----------
+    store : anything with ``read(rows) -> (B, 3, p, p) float32``.
+    class_of_row : class index of every catalog row, (N,); -1 where its group is not among the classes.
+    rows : catalog rows of each part, such as ``{"validation": ..., "test_material": ...}``.
+    plan : the training draws, at catalog rows (``base``, ``partner``, ``weight``).
+    batch_size : training draws an optimizer step sees before accumulation, over all devices together.
+    eval_batch_size : samples in an evaluation batch, over all devices together.
+    workers : loading processes a device; 0 reads in the training process, which is fast from a local memory map.
+    seed : decides the order of the draws.
+    overfit_batches : when not 0, train and validate on the first this many batches only (a check of the plumbing:
+        a network that cannot learn them by heart is broken).
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        class_of_row: NDArray[np.integer],
+        rows: Mapping[str, NDArray[np.integer]],
+        plan: Plan,
+        *,
+        batch_size: int,
+        eval_batch_size: int,
+        workers: int = 0,
+        seed: int = 0,
+        overfit_batches: int = 0,
+    ) -> None:
+        super().__init__()
+        self.store, self.seed, self.workers = store, seed, workers
+        self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.class_of_row = np.asarray(class_of_row, dtype=np.int64)
+        base, partner, weight = np.asarray(plan.base), np.asarray(plan.partner), np.asarray(plan.weight)
+        self.rows = {part: np.asarray(part_rows, dtype=np.int64) for part, part_rows in rows.items()}
+        if overfit_batches:
+            few = epoch_order(len(base), seed, 0)[: overfit_batches * batch_size]
+            base, partner, weight = base[few], partner[few], weight[few]
+            self.rows["validation"] = np.unique(base)
+        if len(base) == 0:
+            raise DataError("There is nothing to train on: the plan has no draws.")
+        if (self.class_of_row[base] < 0).any():
+            raise DataError("A training draw has a space group that is not among the classes; make the plan again.")
+        self.draws = PatternDraws(store, self.class_of_row, base, partner, weight)
+
+    def train_dataloader(self) -> ResumableLoader:
+        """Return the loader of the training draws, in the order of (seed, epoch)."""
+        rank, world = self._rank_and_world()
+        sampler = TrainingBatches(len(self.draws), self.batch_size, self.seed, rank, world)
+        return ResumableLoader(self.draws, sampler, **self._loader_arguments())
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the loader of the validation rows."""
+        return self.evaluation_loader("validation")
+
+    def evaluation_loader(self, part: str) -> DataLoader[Batch]:
+        """Return a loader of one part's rows in catalog order, each once over all ranks."""
+        rank, world = self._rank_and_world()
+        dataset = PatternDraws(self.store, self.class_of_row, self.rows[part])
+        sampler = EvaluationBatches(len(dataset), self.eval_batch_size, rank, world)
+        return DataLoader(dataset, batch_sampler=sampler, collate_fn=as_is, **self._loader_arguments())
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+
+    def _loader_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"num_workers": self.workers, "pin_memory": torch.cuda.is_available()}
+        if self.workers:
+            # A forked worker shares the memory map; a spawned one would be sent a copy of every array.
+            fork = "fork" in multiprocessing.get_all_start_methods()
+            arguments |= {"multiprocessing_context": "fork" if fork else "spawn", "persistent_workers": True}
+        return arguments

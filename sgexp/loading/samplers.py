@@ -1,0 +1,85 @@
+"""Which samples make which batch, the same for any number of ranks and workers.
+
+A batch is first made *globally* and then shared out: rank r takes the r-th part of every global batch. One optimizer
+step therefore sees the same samples on one device and on eight, and ``batch_size`` means one thing everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Sampler
+
+from sgexp.errors import ConfigError
+
+
+def epoch_order(n_draws: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the order of an epoch's draws: a permutation of ``range(n_draws)`` that (seed, epoch) alone decide."""
+    return np.random.default_rng([seed, epoch]).permutation(n_draws)
+
+
+class TrainingBatches(Sampler[list[int]]):
+    """Batches of one epoch's draws; every rank has the same number of equally large ones.
+
+    The draws that do not fill a last batch wait for another epoch's order; with fewer draws than ``batch_size`` there
+    is one smaller batch. ``start`` skips the batches a resumed epoch has already seen.
+
+    Parameters
+    ----------
+    n_draws : number of draws an epoch.
+    batch_size : draws in one global batch, a multiple of ``world``.
+    seed : decides, with the epoch, the order.
+    rank, world : which share of each batch is ours, of how many.
+    """
+
+    def __init__(self, n_draws: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        if batch_size % world:
+            raise ConfigError(
+                f"trainer.batch_size={batch_size} cannot be shared evenly by {world} devices: "
+                f"choose a multiple of {world}, such as {max(world, batch_size // world * world)}."
+            )
+        if n_draws < world:
+            raise ConfigError(f"{n_draws} training draws cannot feed {world} devices: use fewer devices or more data.")
+        self.n_draws, self.seed, self.rank, self.world = n_draws, seed, rank, world
+        self.batch_size = min(batch_size, n_draws // world * world)
+        self.epoch = 0
+        self.start = 0
+
+    def __len__(self) -> int:
+        """Return the batches of a whole epoch, whatever ``start`` is."""
+        return self.n_draws // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = epoch_order(self.n_draws, self.seed, self.epoch)
+        share = self.batch_size // self.world
+        # A generator expression reads ``start`` now; a generator function would read it only when first asked.
+        batches = range(self.start, len(self))
+        begins = (batch * self.batch_size + self.rank * share for batch in batches)
+        return (order[begin : begin + share].tolist() for begin in begins)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order comes next (Lightning calls this)."""
+        self.epoch = epoch
+
+
+class EvaluationBatches(Sampler[list[int]]):
+    """Batches of ``range(n_samples)`` in order: no sample twice, none lost, on any number of ranks.
+
+    Every rank has the same number of batches, because ranks that exchange buffers wait for each other; their sizes
+    differ by one at most, so a rank's last batch can be empty when there are fewer samples than ranks.
+    """
+
+    def __init__(self, n_samples: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.n_samples, self.rank, self.world = n_samples, rank, world
+        self.batches = -(-n_samples // max(batch_size, world))
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[int]]:
+        edges = np.linspace(0, self.n_samples, self.batches * self.world + 1).astype(np.int64)
+        for batch in range(self.batches):
+            part = batch * self.world + self.rank
+            yield list(range(edges[part], edges[part + 1]))

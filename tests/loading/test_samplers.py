@@ -1,0 +1,72 @@
+from itertools import chain
+
+import numpy as np
+import pytest
+
+from sgexp.errors import ConfigError
+from sgexp.loading.samplers import EvaluationBatches, TrainingBatches
+
+
+def global_batches(n, size, world, epoch=0, seed=1, start=0):
+    """The batches of all ranks, put together step by step."""
+    ranks = []
+    for rank in range(world):
+        sampler = TrainingBatches(n, size, seed, rank, world)
+        sampler.set_epoch(epoch)
+        sampler.start = start
+        ranks.append(list(sampler))
+    return [list(chain(*parts)) for parts in zip(*ranks, strict=True)]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_every_step_sees_the_same_samples_on_any_number_of_ranks(world):
+    assert global_batches(50, 8, world) == global_batches(50, 8, 1)
+
+
+def test_an_epoch_draws_nothing_twice():
+    drawn = list(chain(*global_batches(50, 8, 2)))
+    assert len(drawn) == len(set(drawn)) == 48
+
+
+def test_the_order_is_decided_by_seed_and_epoch():
+    assert global_batches(50, 8, 1, epoch=3) == global_batches(50, 8, 1, epoch=3)
+    assert global_batches(50, 8, 1, epoch=3) != global_batches(50, 8, 1, epoch=4)
+    assert global_batches(50, 8, 1, seed=1) != global_batches(50, 8, 1, seed=2)
+
+
+def test_a_resumed_epoch_goes_on_where_it_was():
+    assert global_batches(50, 8, 2, start=2) == global_batches(50, 8, 2)[2:]
+
+
+def test_fewer_draws_than_a_batch_make_one_smaller_batch():
+    assert sorted(global_batches(5, 64, 1)[0]) == [0, 1, 2, 3, 4]
+    assert len(global_batches(5, 64, 2)) == 1
+    assert len(global_batches(5, 64, 2)[0]) == 4
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused():
+    with pytest.raises(ConfigError, match="batch_size=9 cannot be shared evenly by 2 devices"):
+        TrainingBatches(50, 9, 0, 0, 2)
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 7, 64, 65, 130])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_evaluation_sees_each_sample_once_and_all_ranks_make_as_many_batches(n, world):
+    samplers = [EvaluationBatches(n, 16, rank, world) for rank in range(world)]
+    batches = [list(sampler) for sampler in samplers]
+    assert len({len(parts) for parts in batches}) == 1
+    assert all(len(parts) == len(sampler) for parts, sampler in zip(batches, samplers, strict=True))
+    assert sorted(chain(*chain(*batches))) == list(range(n))
+    assert (
+        max((sum(len(parts[step]) for parts in batches) for step in range(len(samplers[0]))), default=0) <= 16 + world
+    )
+
+
+def test_evaluation_keeps_the_catalog_order_on_one_rank():
+    assert list(chain(*EvaluationBatches(40, 16))) == list(range(40))
+
+
+def test_orders_of_neighbouring_seeds_share_no_pattern():
+    first = np.array(global_batches(4096, 64, 1, seed=1)).ravel()
+    second = np.array(global_batches(4096, 64, 1, seed=2)).ravel()
+    assert abs(np.corrcoef(first, second)[0, 1]) < 0.06
