@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from sgexp.schema import bounded
+from sgexp.schema import MISSING, Component, bounded, one_of
 
 
 @dataclass(kw_only=True)
@@ -14,12 +15,91 @@ class SizeConfig:
     materials: int = bounded(2900, low=1, high=1_000_000)
     energies_per_material: int = bounded(1, low=1, high=100)
     grid: int = bounded(128, low=16, high=4096)
-    box: float = bounded(50.0, low=5.0, high=1000.0)
+    box: float = bounded(50.0, low=5.0, high=1000.0)  # angstrom
     probes: int = bounded(1, low=1, high=4096)
     pixels: int = bounded(64, low=8, high=2048)
     train_pixels: int = bounded(64, low=8, high=2048)
 
 
+@dataclass(kw_only=True)
+class CrystalsDataset(Component):
+    """Patterns simulated from real crystals, made on first use."""
+
+    target: ClassVar[str] = "sgexp.data.dataset.Crystals"
+
+    root: str = "data/crystals"
+    materials: int = bounded(2900, low=1, high=1_000_000)
+    cifs: str | None = None
+    seed: int = bounded(1, low=0, high=2**31 - 1)
+    max_bad_fraction: float = bounded(0.05, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class SMC19Dataset(Component):
+    """SMC-19's files as they were released, or any folder in the same layout."""
+
+    target: ClassVar[str] = "sgexp.data.dataset.SMC19"
+
+    root: str = MISSING
+    max_bad_fraction: float = bounded(0.05, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class NestedSplit(Component):
+    """Whole families, then single materials, are kept from training."""
+
+    target: ClassVar[str] = "sgexp.data.splits.Nested"
+
+    validation: float = bounded(0.1, low=0.0, high=0.5)
+    test_material: float = bounded(0.1, low=0.0, high=0.5)
+    test_family: float = bounded(0.1, low=0.0, high=0.5)
+    seed: int = bounded(1, low=0, high=2**31 - 1)
+
+
+@dataclass(kw_only=True)
+class MaterialSplit(Component):
+    """Single materials are kept from training, whatever their family."""
+
+    target: ClassVar[str] = "sgexp.data.splits.Material"
+
+    validation: float = bounded(0.1, low=0.0, high=0.5)
+    test_material: float = bounded(0.1, low=0.0, high=0.5)
+    seed: int = bounded(1, low=0, high=2**31 - 1)
+
+
+@dataclass(kw_only=True)
+class ReleasedSplit(Component):
+    """SMC-19's own split, by file name."""
+
+    target: ClassVar[str] = "sgexp.data.splits.Released"
+
+
+@dataclass(kw_only=True)
+class SampleSplit(Component):
+    """Samples at random: leaky, to show the leak."""
+
+    target: ClassVar[str] = "sgexp.data.splits.Sample"
+
+    validation: float = bounded(0.1, low=0.0, high=0.5)
+    test_material: float = bounded(0.1, low=0.0, high=0.5)
+    seed: int = bounded(1, low=0, high=2**31 - 1)
+
+
+@dataclass(kw_only=True)
+class TransformConfig(Component):
+    """How intensities are coded, resized and standardised."""
+
+    target: ClassVar[str] = "sgexp.data.transforms.Transform"
+
+    code: str = one_of("log", "log", "power", "none")
+    exponent: float = bounded(0.25, low=0.01, high=1.0)
+    pixels: int = bounded(64, low=8, high=2048)
+    standardise: bool = True
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
     "size": (SizeConfig,),
+    "dataset": (CrystalsDataset, SMC19Dataset),
+    "split": (NestedSplit, MaterialSplit, ReleasedSplit, SampleSplit),
+    "transform": (TransformConfig,),
 }
