@@ -38,3 +38,15 @@ def dataset(
         return spglib.get_symmetry_dataset(structure, symprec=symprec)
     except spglib.error.SpglibError:
         return None
+
+
+def primitive(
+    cell: NDArray[np.float64], positions: NDArray[np.float64], numbers: NDArray[np.int64], symprec: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return cell, positions and numbers of a primitive cell (as given where spglib finds none)."""
+    structure: Any = (cell, positions, numbers)
+    try:
+        found = spglib.find_primitive(structure, symprec=symprec)
+    except spglib.error.SpglibError:
+        found = None
+    return (cell, positions, numbers) if found is None else (found[0], found[1], np.asarray(found[2], dtype=np.int64))

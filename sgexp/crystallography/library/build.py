@@ -1,7 +1,6 @@
 """Generate ``labels.json``: rebuild every built-in crystal, label it with spglib and assign the structure families.
 
-Run ``python -m sgexp.crystallography.library.build``; a test repeats the labels of all crystals and the families of a
-sample.
+Run ``python -m sgexp.crystallography.library.build``; a test repeats all of it.
 """
 
 from __future__ import annotations
@@ -11,12 +10,13 @@ import sys
 from pathlib import Path
 
 from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.families import assign_families
 from sgexp.crystallography.library import rebuild, records
 
 
 def label_library() -> list[Crystal]:
-    """Return the 1,328 crystals with labels found afresh."""
-    return [Crystal.from_arrays(**rebuild(record)) for record in records()]
+    """Return the 1,328 crystals with labels and families found afresh (in about 15 s)."""
+    return assign_families([Crystal.from_arrays(**rebuild(record)) for record in records()])
 
 
 def text(crystals: list[Crystal]) -> str:
