@@ -103,8 +103,11 @@ class Runner:
             print(f"job {self.started} of {self.n_jobs}: {' '.join(overrides)}", flush=True)
         try:
             config = check(composed)
-            config.name = config.name or name_of(overrides)
+            if composed.get("name") is None:
+                config.name = name_of(overrides)
             return dispatch(config)
+        except SystemExit as ended:  # Lightning answers Ctrl-C with sys.exit(1)
+            raise KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended from ended
         except UserError as error:
             print(f"sgexp: {error}", file=sys.stderr)
             self.exit_code = error.exit_code

@@ -7,6 +7,7 @@ interpolations that compute something only ``${oc.env:SGEXP_...}`` is let throug
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import types
 import typing
@@ -73,8 +74,8 @@ def read_fields(value: Any, schema: type, key: str, groups: Groups) -> Any:
     fields = {field.name: field for field in dataclasses.fields(schema) if field.init}
     for name in value:
         if name not in fields:
-            refuse_reserved({name: None}, key)
-            raise unknown_key(_join(key, str(name)), known_keys(schema, key, groups))
+            refuse_reserved({name: value[name]}, key)
+            raise unknown_key(_join(key, str(name)), known_keys(schema, key, groups), groups)
     arguments: dict[str, Any] = {}
     for name, field in fields.items():
         full_key = _join(key, name)
@@ -126,17 +127,24 @@ def refuse_reserved(value: Any, key: str) -> None:
             refuse_reserved(item, f"{key}[{index}]")
 
 
-def unknown_key(key: str, known: list[str]) -> ConfigError:
-    """Return the error for a key that no schema has, with the nearest one: among its neighbours, else anywhere."""
+def unknown_key(key: str, known: list[str], groups: Groups) -> ConfigError:
+    """Return the error for a key that is not among ``known``, with the nearest one: a neighbour, else any."""
     parent, _, leaf = key.rpartition(".")
-    neighbours = [name for name in known if name.rpartition(".")[0] == parent]
-    near = did_you_mean(key, neighbours) if parent else did_you_mean(leaf, neighbours)
-    if not near:
-        same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
-        near = f"; did you mean '{same_leaf[0]}'?" if same_leaf else did_you_mean(key, known)
-    if not near and neighbours:
-        near = f"; known are {', '.join(neighbours)}"
-    return ConfigError(f"there is no key '{key}'{near}")
+    if any(leaf in _names(schema) for schema in groups.get(parent.replace(".", "/"), ())):
+        return ConfigError(f"the choice made of {parent} has no key '{key}', others have: give {parent}=<choice>")
+    known = [name for name in dict.fromkeys(known) if not name.endswith("._target_")]
+    neighbours = {name.rpartition(".")[2]: name for name in known if name.rpartition(".")[0] == parent}
+    same_leaf = [name for name in known if name.rpartition(".")[2] == leaf]
+    nearest = (
+        [neighbours[name] for name in difflib.get_close_matches(leaf, neighbours, n=1, cutoff=0.75)]
+        or same_leaf
+        or [neighbours[name] for name in difflib.get_close_matches(leaf, neighbours, n=1, cutoff=0.5)]
+        or [name for name in neighbours.values() if name.rpartition(".")[2].startswith(leaf)]
+    )
+    if nearest:
+        return ConfigError(f"there is no key '{key}'; did you mean '{nearest[0]}'?")
+    listed = f"; known are {', '.join(neighbours.values())}" if neighbours else did_you_mean(key, known)
+    return ConfigError(f"there is no key '{key}'{listed}")
 
 
 def known_keys(schema: type, key: str, groups: Groups) -> list[str]:

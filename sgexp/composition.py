@@ -80,6 +80,10 @@ class Composer:
     def check(self, overrides: Sequence[str]) -> Config:
         """Compose one job and return it typed and checked, or raise a ConfigError of one sentence."""
         composed = self.compose(overrides)
+        if composed.hydra.mode == RunMode.MULTIRUN:
+            raise ConfigError(
+                "hydra.mode=MULTIRUN is refused: give -m, so that all jobs are checked before the first starts"
+            )
         check_hydra(composed)
         return config.check(without_hydra(composed))
 
@@ -112,7 +116,7 @@ class Composer:
             mark = getattr(error, "problem_mark", None)
             where = f"{mark.name}, line {mark.line + 1}" if mark else "a config file"
             return ConfigError(f"{where} is not valid YAML: {getattr(error, 'problem', None) or _first_line(message)}")
-        if match := re.search(r"Could not override '([^'@]+)", message):
+        if match := re.search(r"Could not override '([^']+)", message):
             return self._unknown(match[1], _file_prefix(message), overrides)
         if match := re.search(r"Could not delete from config\. '([^']+)'", message):
             return self._unknown(match[1], "", overrides)
@@ -139,15 +143,18 @@ class Composer:
                 f"{where}there is no key '{key}' among Hydra's settings (python -m sgexp --cfg hydra lists them)"
             )
         groups = config.groups()
+        if "@" in key:
+            return ConfigError(f"{where}'{key}' would put a choice elsewhere in the config, where no task looks for it")
         if "/" in key:
             return ConfigError(f"{where}there is no config group '{key}'{did_you_mean(key, groups)}")
-        # keys of the choices at hand come first: sampler.k is another thing for each sampler
+        # keys of the choices at hand come first: each sampler has keys of its own
         at_hand = self._keys_at_hand(overrides)
-        refused = checking.unknown_key(key, at_hand)
-        refused = (
-            refused if "did you mean" in str(refused) else checking.unknown_key(key, [*at_hand, *config.known_keys()])
-        )
-        return ConfigError(f"{where}{refused}")
+        if key in at_hand:
+            return ConfigError(f"{where}'{key}' has no such name yet: write +{key}={{name: value}} to add it")
+        parent = key.rpartition(".")[0]
+        has_neighbours = any(name.rpartition(".")[0] == parent and "_target_" not in name for name in at_hand)
+        known = at_hand if has_neighbours else config.known_keys()
+        return ConfigError(f"{where}{checking.unknown_key(key, known, groups)}")
 
     def _keys_at_hand(self, overrides: Sequence[str]) -> list[str]:
         """Return the keys that exist when only the choices among ``overrides`` are applied."""
@@ -192,6 +199,7 @@ def check_hydra(composed: DictConfig) -> None:
     for key in ("job_logging", "hydra_logging"):
         _refuse_targets(own.get(key), f"hydra.{key}")
         _refuse_factories(own.get(key), f"hydra.{key}")
+    own["overrides"] = own["job"]["override_dirname"] = None  # what was typed: checked where it takes effect
     config.refuse_resolvers(own, "hydra", HYDRA_RESOLVERS)
 
 
@@ -216,7 +224,7 @@ def _parse(overrides: Sequence[str], loader: ConfigLoaderImpl | None = None) -> 
     parsed = []
     for text in overrides:
         try:
-            parsed.append(parser.parse_override(text))
+            parsed += parser.parse_overrides([text])
         except (OverrideParseException, HydraException) as error:
             how = "write key=value" if "=" not in text else _first_line(str(error))
             raise ConfigError(f"'{text}' is no valid override: {how}") from error
@@ -233,8 +241,9 @@ def _missing_file(error: MissingConfigException, config_name: str) -> ConfigErro
         return ConfigError(f"there is no config file '{missing}.yaml' in the config folders")
     if not options:
         return ConfigError(f"there is no config group '{group}'{did_you_mean(group, config.groups())}")
-    near = did_you_mean(choice, options) or ";"
-    return ConfigError(f"{group}={choice} is no choice of {group}{near} The choices are {', '.join(options)}")
+    near = did_you_mean(choice, options)
+    listed = f"(choices: {', '.join(options)})"
+    return ConfigError(f"{group}={choice} is not a choice of {group} {listed}{near}")
 
 
 def _refuse_targets(node: Any, key: str) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import importlib
 import importlib.metadata
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,19 +31,11 @@ from sgexp.schema import Component, bounded
 if TYPE_CHECKING:  # names for readers and mypy; what a node really is, its group's schemas decide
     from sgexp.data.schema import SizeConfig
     from sgexp.evaluation.schema import EvaluationConfig
-    from sgexp.learning.schema import CallbacksConfig, TrainerConfig
+    from sgexp.learning.schema import CallbacksConfig, LoggerConfig, TrainerConfig
     from sgexp.simulation.schema import SimulationConfig
 
 ROOMS = ("simulation", "data", "sampling", "evaluation", "loading", "learning", "tasks")
 ENTRY_POINTS = "sgexp.schemas"
-
-MACHINE_KEYS = frozenset(
-    {"root", "cifs", "folder", "workers", "processes", "accelerator", "devices", "num_nodes", "strategy"}
-)
-"""Names of values that say where and by what machine an experiment is run: they do not count for its identity."""
-
-LABEL_KEYS = frozenset({"name", "resume", "output_dir", "data_dir", "logger"})
-"""Top-level keys that do not count either: paths, labels, and who else is told the figures."""
 
 
 @dataclass(kw_only=True)
@@ -63,11 +53,11 @@ class Config:
     loss: Component
     optimizer: Component
     trainer: TrainerConfig
-    logger: Component
+    logger: LoggerConfig
     callbacks: CallbacksConfig
     evaluation: EvaluationConfig
     simulation: SimulationConfig
-    name: str | None = None  # a word for the run folder; None: made from the choices on the command line
+    name: str = "default"  # a word for the run folder; null in a file: made from the choices on the command line
     seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
     resume: str | None = None  # run folder to go on with
     output_dir: str = "outputs"
@@ -75,7 +65,7 @@ class Config:
 
 
 PLAIN_FIELDS: dict[str, Any] = {
-    "name": str | None,
+    "name": str,
     "seed": int,
     "resume": str | None,
     "output_dir": str,
@@ -117,22 +107,23 @@ def check(composed: DictConfig) -> Config:
     ``composed`` is what Hydra composed, without its own node. Interpolations are resolved here.
     """
     plain = resolve(composed)
-    known = [*PLAIN_FIELDS, *known_keys()]
     for key in plain:
         if key not in _field_names():
-            checking.refuse_reserved({key: None}, "")
-            raise checking.unknown_key(str(key), known)
+            checking.refuse_reserved({key: plain[key]}, "")
+            raise checking.unknown_key(str(key), known_keys(), groups())
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
         if field.name not in plain:
             if field.name in PLAIN_FIELDS:
                 continue
             raise ConfigError(f"the config group {field.name} is missing: give {field.name}=<choice> (see --help)")
+        if field.name == "name" and plain["name"] is None:
+            continue
         kind = PLAIN_FIELDS.get(field.name, Any)
         arguments[field.name] = checking.read(plain[field.name], kind, field.name, groups())
         checking.check_range(arguments[field.name], field.metadata, field.name)
-    name = arguments.get("name")
-    if name is not None and not re.fullmatch(r"[\w.+-]{1,80}", name, re.ASCII):
+    name = arguments.get("name", Config.name)
+    if not re.fullmatch(r"[\w.+-]{1,80}", name, re.ASCII):
         raise ConfigError(
             f"name={name!r} cannot be part of a folder's name: use letters, digits, '.', '+', '-' and '_'"
         )
@@ -157,9 +148,9 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key} has no value: give {error.full_key}=<value>") from error
     except (InterpolationKeyError, InterpolationToMissingValueError) as error:
-        raise ConfigError(
-            f"{error.full_key} refers to another value that is not there: {_first_line(error)}"
-        ) from error
+        wanted = re.search(r"'([^']+)'", _first_line(error))
+        near = did_you_mean(wanted[1], known_keys()) if wanted else ""
+        raise ConfigError(f"{error.full_key} refers to what is not there: {_first_line(error)}{near}") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key or 'the config'} cannot be resolved: {_first_line(error)}") from error
     assert isinstance(plain, dict)
@@ -197,33 +188,6 @@ def _resolvers_in(text: str, key: str) -> Iterator[tuple[str, str]]:
             arguments = node.sequence()
             yield node.resolverName().getText(), arguments.getText().partition(",")[0].strip() if arguments else ""
         stack.extend(getattr(node, "children", None) or [])
-
-
-def to_container(value: Any) -> Any:
-    """Return a config object as plain mappings, lists and scalars, with ``_target_`` where it has one."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        head = {"_target_": type(value).target} if isinstance(value, Component) else {}
-        return head | {field.name: to_container(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {name: to_container(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [to_container(item) for item in value]
-    return value
-
-
-def config_hash(config: Config) -> str:
-    """Return eight hexadecimal digits that name the experiment, whatever machine, folder or logger it is run with."""
-    container = {key: value for key, value in to_container(config).items() if key not in LABEL_KEYS}
-    text = json.dumps(_without_machine(container), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _without_machine(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_machine(item) for key, item in value.items() if key not in MACHINE_KEYS}
-    if isinstance(value, list):
-        return [_without_machine(item) for item in value]
-    return value
 
 
 def _field_names() -> list[str]:

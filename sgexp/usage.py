@@ -102,10 +102,11 @@ def parse(argv: list[str]) -> Arguments:
     parser.add_argument("-cn", "--config-name", default="config")
     known, rest = parser.parse_known_args(argv)
     overrides = [argument for argument in rest if argument != "--"]
-    options = ["--help", "--version", *(option for action in parser._actions for option in action.option_strings)]
+    long_options = [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
     for argument in overrides:
         if argument.startswith("-"):
-            raise ConfigError(f"there is no option '{argument}'{did_you_mean(argument, options)}")
+            near = did_you_mean(argument.partition("=")[0], ["--help", "--version", *long_options])
+            raise ConfigError(f"there is no option '{argument}'{near}")
     if known.resolve and known.cfg is None:
         raise ConfigError("--resolve prints a config with its interpolations filled in: give --cfg job too")
     if known.multirun and (known.cfg or known.info):
