@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -232,29 +233,29 @@ class _Patterns:
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
         self._row_bytes = int(np.prod(shape[1:], dtype=np.int64)) * 2
-        self.went_on = False
-        with path.open("ab"):  # make it where it is missing
-            pass
-        with path.open("r+b") as file:
-            held = os.fstat(file.fileno()).st_blocks * 512
-            np.lib.format.write_array_header_1_0(file, header)
-            file.flush()
-            self._offset = file.tell()
-            self.nbytes = self._offset + shape[0] * self._row_bytes
-            if os.path.getsize(path) == self.nbytes:
-                self.went_on = True
-            else:
-                if shutil.disk_usage(path.parent).free + held < self.nbytes + _SPARE_BYTES:
-                    raise _disk_error(path.parent, self.nbytes)
-                file.truncate(self.nbytes)
-            self._file = os.dup(file.fileno())
+        header = BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        self._offset = header.tell()
+        self.nbytes = self._offset + shape[0] * self._row_bytes
         try:
-            os.posix_fallocate(self._file, 0, self.nbytes)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise _disk_error(path.parent, self.nbytes, error) from error
+        try:
+            state = os.fstat(self._file)
+            self.went_on = state.st_size == self.nbytes
+            if shutil.disk_usage(path.parent).free + state.st_blocks * 512 < self.nbytes + _SPARE_BYTES:
+                raise _disk_error(path.parent, self.nbytes)
+            os.ftruncate(self._file, self.nbytes)
+            os.posix_fallocate(self._file, 0, self.nbytes)  # so that no later write finds the disk full
+            os.pwrite(self._file, header.getvalue(), 0)
         except OSError as error:
             self.close()
             raise _disk_error(path.parent, self.nbytes, error) from error
+        except DataError:
+            self.close()
+            raise
 
     def write(self, row: int, values: NDArray[np.float16]) -> None:
         """Write one row; safe from several threads, as rows do not overlap."""

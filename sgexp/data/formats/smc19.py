@@ -159,7 +159,7 @@ def _header(parent: h5py.h5g.GroupID, key: str) -> SampleHeader:
 def _require_hard_link(parent: h5py.h5g.GroupID, name: bytes, what: str) -> None:
     try:
         kind = parent.links.get_info(name).type
-    except KeyError:
+    except (KeyError, RuntimeError):  # HDF5 answers either, by the way the group is stored
         raise _Unusable(f"has no {what}") from None
     if kind != h5py.h5l.TYPE_HARD:
         raise _Unusable(f"is refused: its {what} is a link to somewhere else")
