@@ -103,8 +103,8 @@ def as_is(batch: Any) -> Batch:
 class ResumableLoader(DataLoader[Batch]):
     """A training loader whose state is the number of batches served in this epoch.
 
-    Lightning stores ``state_dict()`` in a checkpoint and gives it back on resume; a plain DataLoader would replay the
-    epoch from its first batch. Batches are counted where they leave the loader: reading ahead does not count.
+    A plain DataLoader would replay the epoch from its first batch. Batches are counted where they leave the loader, so
+    reading ahead by workers does not count.
     """
 
     def __init__(self, dataset: PatternDraws, batch_sampler: TrainingBatches, **kwargs: Any) -> None:
@@ -125,6 +125,6 @@ class ResumableLoader(DataLoader[Batch]):
         return {"served": self._served}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Begin the next epoch's iteration after the batches already served."""
+        """Begin the next iteration after the batches already served (after all of them: at the first one)."""
         assert isinstance(self.batch_sampler, TrainingBatches)
-        self.batch_sampler.start = state["served"]
+        self.batch_sampler.start = state["served"] % len(self)

@@ -62,12 +62,30 @@ class PatternDataModule(pl.LightningDataModule):
         if (self.class_of_row[base] < 0).any():
             raise DataError("A training draw has a space group that is not among the classes; make the plan again.")
         self.draws = PatternDraws(store, self.class_of_row, base, partner, weight)
+        self._training: ResumableLoader | None = None
+        self._resume_from: dict[str, int] | None = None
 
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training draws, in the order of (seed, epoch)."""
         rank, world = self._rank_and_world()
         sampler = TrainingBatches(len(self.draws), self.batch_size, self.seed, rank, world)
-        return ResumableLoader(self.draws, sampler, **self._loader_arguments())
+        self._training = ResumableLoader(self.draws, sampler, **self._loader_arguments())
+        if self._resume_from is not None:
+            self._training.load_state_dict(self._resume_from)
+            self._resume_from = None
+        return self._training
+
+    def state_dict(self) -> dict[str, int]:
+        """Return, for the checkpoint, how far the epoch is."""
+        return {} if self._training is None else self._training.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Go on where the checkpoint was.
+
+        (Lightning 2.6 would give a loader its own state back, but not once the learning-rate schedule has asked for
+        the number of steps: by then it has made its loaders and looks at the state no more.)
+        """
+        self._resume_from = state_dict or None
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the loader of the validation rows."""

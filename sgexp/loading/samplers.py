@@ -46,6 +46,7 @@ class TrainingBatches(Sampler[list[int]]):
         self.batch_size = min(batch_size, n_draws // world * world)
         self.epoch = 0
         self.start = 0
+        self.sampler = self  # Lightning calls set_epoch of a batch sampler's ``sampler``, not its own
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch, whatever ``start`` is."""

@@ -1,0 +1,1 @@
+"""Networks and how they are trained: models, losses, optimizers, the Lightning module, callbacks and checkpoints."""

@@ -1,0 +1,135 @@
+"""What runs beside training: one progress bar with the time left, and ``metrics.csv``, which survives a resume."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from rich.progress import Progress, TaskID
+
+from sgexp.console import progress
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "seconds",
+    "lr",
+    "train/loss",
+    "train/top1",
+    "val/loss",
+    "val/macro_f1",
+    "val/top1",
+    "val/top5",
+)
+
+
+class TrainingProgress(pl.Callback):
+    """One bar over all optimizer batches of the training: epoch, last scores, elapsed, left."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar, on the first rank only."""
+        if not trainer.is_global_zero:
+            return
+        assert trainer.max_epochs is not None
+        total = trainer.max_epochs * trainer.num_training_batches
+        self._progress = progress()
+        self._progress.start()
+        # ``completed`` at the start keeps the batches done before a resume out of the speed.
+        self._task = self._progress.add_task("training", total=total, completed=self._done(trainer))
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any, **__: Any) -> None:
+        """Move the bar."""
+        self._update(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Say how the epoch went."""
+        words = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        score = trainer.callback_metrics.get("val/macro_f1")
+        if score is not None:  # one score: the bar and the time left must fit in 80 columns too
+            words += f"  val F1 {float(score):.3f}"
+        self._update(trainer, description=words)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the last state on the screen."""
+        self._stop()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Give the terminal back."""
+        self._stop()
+
+    def _done(self, trainer: pl.Trainer) -> int:
+        return trainer.fit_loop.epoch_loop.batch_progress.total.completed
+
+    def _update(self, trainer: pl.Trainer, **fields: Any) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=self._done(trainer), **fields)
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+        self._progress = self._task = None
+
+
+class MetricsFile(pl.Callback):
+    """Appends one row an epoch to ``metrics.csv``; a resume first cuts the rows that its checkpoint has not seen.
+
+    ``seconds`` counts training time, carried on over resumes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._start = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin the file, or cut it back to the checkpoint."""
+        if not trainer.is_global_zero:
+            return
+        seconds = cut_rows_past(self.path, trainer.global_step)
+        self._start = time.monotonic() - seconds
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Append a row; it is on the disk before a checkpoint of this epoch is written."""
+        if not trainer.is_global_zero:
+            return
+        values: dict[str, Any] = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        if not validated:
+            values = {name: value for name, value in values.items() if not name.startswith("val/")}
+        values |= {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "seconds": round(time.monotonic() - self._start, 2),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        with open(self.path, "a", newline="") as file:
+            csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore").writerow(values)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def cut_rows_past(path: Path, step: int) -> float:
+    """Keep the rows of ``metrics.csv`` up to an optimizer step; return the seconds of the last one (0 if none)."""
+    rows: list[dict[str, str]] = []
+    if path.is_file() and step > 0:
+        with open(path, newline="") as file:
+            found = csv.DictReader(file)
+            # A row cut short by a crash has empty cells at its end, and is past the checkpoint anyway.
+            rows = [row for row in found if (row["step"] or "").isdigit() and int(row["step"]) <= step]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text.getvalue())
+    os.replace(temporary, path)
+    return float(rows[-1]["seconds"]) if rows else 0.0

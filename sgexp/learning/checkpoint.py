@@ -1,0 +1,83 @@
+"""Writing checkpoints so that a crash or a full disk leaves the old one whole; reading them without running code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from sgexp.errors import DataError
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write to a temporary file in the same folder, flush it to the disk, then rename it over ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
+        raise DataError(f"Cannot write the checkpoint {path} ({error}): free some space and resume the run.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Return a checkpoint's tensors and plain values; nothing in the file can run code (``weights_only``)."""
+    if not path.is_file():
+        raise DataError(f"There is no checkpoint {path}.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch itself does not compare the checksums
+        if damaged is not None:
+            raise DataError(f"The checkpoint {path} is damaged (in {damaged}): use another one.")
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"The checkpoint {path} cannot be read ({reason}): use another one.") from error
+
+
+def load_weights(module: pl.LightningModule, path: Path) -> None:
+    """Give a module the weights of a checkpoint; the module may refuse it (``on_load_checkpoint``)."""
+    checkpoint = read_checkpoint(path)
+    module.on_load_checkpoint(checkpoint)
+    module.load_state_dict(checkpoint["state_dict"])
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself last through a power cut (Windows has no such call)."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class SafeCheckpointIO(CheckpointIO):
+    """Lightning's checkpoint reading and writing, through the two functions above."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None) -> None:
+        """Write atomically."""
+        write_checkpoint(checkpoint, Path(path))
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read, whatever is asked, without unpickling objects."""
+        return read_checkpoint(Path(path), "cpu" if map_location is None else map_location)
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete a checkpoint."""
+        Path(path).unlink(missing_ok=True)

@@ -1,0 +1,160 @@
+"""The Lightning module: patterns to logits, a loss in training, and exact scores over the whole validation set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from sgexp.errors import DataError
+from sgexp.evaluation.monitor import macro_f1, top_k
+from sgexp.learning.gather import gather_by_row
+from sgexp.loading.batches import Batch
+
+Augmentation = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+"""(patterns, labels, draws, epoch) -> (patterns, labels); ``sgexp.loading.augment.Augment`` is one."""
+MakeOptimizer = Callable[[nn.Module, int], tuple[Optimizer, LRScheduler]]
+"""(model, optimizer steps of the whole training) -> an optimizer and its schedule."""
+
+
+class SpaceGroupModule(pl.LightningModule):
+    """Trains a network to name a stack's class.
+
+    Parameters
+    ----------
+    model : patterns (B, 3, p, p) -> logits (B, K).
+    loss : (logits, labels) -> scalar.
+    make_optimizer : called once training knows its number of steps.
+    classes : space-group number of each class index, (K,); kept in the checkpoint.
+    standardise : coded patterns -> network input, on any device.
+    augment : changes to training patterns, or None.
+    seed : with the step it decides what dropout drops.
+    channels_last : keep pictures as NHWC in memory, which some devices prefer.
+    hyperparameters : plain numbers and strings to keep in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: nn.Module,
+        make_optimizer: MakeOptimizer,
+        classes: Sequence[int] | NDArray[np.integer],
+        *,
+        standardise: Callable[[Tensor], Tensor],
+        augment: Augmentation | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+        hyperparameters: Mapping[str, str | int | float | bool | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.loss, self.make_optimizer, self.seed = loss, make_optimizer, seed
+        self.standardise, self.augment = standardise, augment
+        self.classes: Tensor
+        self.register_buffer("classes", torch.as_tensor(np.asarray(classes, dtype=np.int64)))
+        # Not a buffer: DDP would overwrite the sums of all other ranks by those of the first one.
+        self._train_sums = torch.zeros(3)
+        self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.save_hyperparameters(dict(hyperparameters or {}))
+
+    def forward(self, patterns_BCHW: Tensor) -> Tensor:
+        """Return float32 logits (B, K) of coded patterns."""
+        return self._logits(self.standardise(patterns_BCHW))
+
+    def _logits(self, input_BCHW: Tensor) -> Tensor:
+        return self.model(input_BCHW.contiguous(memory_format=self.memory_format)).float()
+
+    def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
+        """Build the optimizer; its schedule moves once an optimizer step."""
+        steps = int(self.trainer.estimated_stepping_batches)
+        optimizer, scheduler = self.make_optimizer(self.model, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Key dropout by (seed, step, rank): a resumed run drops what it would have dropped."""
+        key = np.random.SeedSequence([self.seed, self.global_step, batch_idx, self.global_rank])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch of draws."""
+        patterns, labels = self.standardise(batch["patterns"]), batch["label"]
+        if self.augment is not None:
+            patterns, labels = self.augment(patterns, labels, batch["draw"], self.current_epoch)
+        logits = self._logits(patterns)
+        loss = self.loss(logits, labels)
+        with torch.no_grad():
+            correct = (logits.argmax(1) == labels).sum()
+            # Summed on the device: asking for the number at every step would make a GPU wait.
+            sums = torch.stack([loss * len(labels), correct, torch.full_like(loss, len(labels))])
+            self._train_sums = self._train_sums.to(sums.device) + sums
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start counting anew."""
+        self._train_sums = torch.zeros(3)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """After an epoch's last batch log its mean loss and accuracy over the augmented draws of all ranks.
+
+        (In ``on_train_epoch_end`` it would come after the callbacks that write it down. In an epoch that was resumed
+        half-way the means are over its second half.)
+        """
+        if not self.trainer.is_last_batch:
+            return
+        sums = self._train_sums.clone()
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(sums)
+        loss, correct, count = sums.tolist()
+        self._log({"train/loss": loss / count, "train/top1": correct / count})
+
+    def _log(self, scores: dict[str, float]) -> None:
+        """Log scores that are already over all ranks (Lightning warns unless it may average them once more)."""
+        self.log_dict(scores, on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the logits of one batch; scores are made once, over all."""
+        self._evaluated.append((batch["row"], batch["label"], self(batch["patterns"])))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log val/macro_f1, top1, top5 and loss over every validation sample of every rank, each counted once."""
+        parts = [torch.cat(column).cpu().numpy() for column in zip(*self._evaluated, strict=True)]
+        self._evaluated.clear()
+        _, (labels, logits) = gather_by_row(*parts)
+        self._log({f"val/{name}": value for name, value in validation_scores(labels, logits).items()})
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Return the catalog rows and logits of one batch."""
+        return {"row": batch["row"], "logits": self(batch["patterns"])}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights whose answers mean other groups."""
+        stored = checkpoint["state_dict"].get("classes")
+        if stored is None or stored.tolist() != self.classes.tolist():
+            raise DataError(
+                "The checkpoint was trained for other space groups than this run's: "
+                "resume it with the dataset and split it was made with."
+            )
+
+
+def validation_scores(labels_N: NDArray[np.int64], logits_NK: NDArray[np.float32]) -> dict[str, float]:
+    """Return what model selection may look at: macro_f1 over classes present, top1, top5 and plain cross-entropy.
+
+    A label of -1, a group training never saw, is always a miss and left out of the cross-entropy.
+    """
+    loss = F.cross_entropy(torch.from_numpy(logits_NK), torch.from_numpy(labels_N), ignore_index=-1)
+    return {
+        "macro_f1": float(macro_f1(labels_N, logits_NK.argmax(1))),
+        "top1": float(top_k(labels_N, logits_NK, 1)),
+        "top5": float(top_k(labels_N, logits_NK, 5)),
+        "loss": float(loss),
+    }

@@ -1,0 +1,92 @@
+"""Optimizers with their learning-rate schedule, which moves at every optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+START = 1 / 25
+"""First learning rate of one_cycle, as a share of the peak (L. Smith & N. Topin 2017, arXiv:1708.07120)."""
+END = START / 1e4
+"""Last learning rate of one_cycle, as a share of the peak."""
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
+
+
+def learning_rate_factor(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
+    """Return step -> learning rate as a share of its peak, for steps 0 ... steps - 1.
+
+    "one_cycle" rises by a cosine from 1/25 over the first ``warmup`` share of the steps and falls by a cosine to 4e-6;
+    "cosine" rises linearly and falls by a cosine to 0; "constant" rises linearly and stays.
+    """
+    peak = warmup * steps - 1 if schedule == "one_cycle" else warmup * steps
+    last = max(steps - 1, 1)
+
+    def one_cycle(step: int) -> float:
+        if step <= peak and peak > 0:
+            return _cosine(START, 1.0, step / peak)
+        return _cosine(1.0, END, min((step - max(peak, 0)) / max(last - max(peak, 0), 1), 1.0))
+
+    def warmed_up(step: int) -> float:
+        if step < peak:
+            return (step + 1) / (peak + 1)
+        if schedule == "constant":
+            return 1.0
+        return _cosine(1.0, 0.0, min((step - peak) / max(steps - peak, 1), 1.0))
+
+    return one_cycle if schedule == "one_cycle" else warmed_up
+
+
+def parameter_groups(model: nn.Module, weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:
+    """Return the parameters in two groups: matrices and kernels decay; biases and norms only with ``decay_norms``."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in parameters if decay_norms or parameter.ndim > 1]
+    others = [parameter for parameter in parameters if not (decay_norms or parameter.ndim > 1)]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def _scheduled(optimizer: Optimizer, schedule: str, warmup: float, steps: int) -> tuple[Optimizer, LambdaLR]:
+    return optimizer, LambdaLR(optimizer, learning_rate_factor(schedule, warmup, steps))
+
+
+def sgd(
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    decay_norms: bool,
+    schedule: str,
+    warmup: float,
+    *,
+    model: nn.Module,
+    steps: int,
+) -> tuple[Optimizer, LambdaLR]:
+    """Return SGD (with Nesterov's momentum where there is momentum) and its schedule."""
+    groups = parameter_groups(model, weight_decay, decay_norms)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    return _scheduled(optimizer, schedule, warmup, steps)
+
+
+def adamw(
+    lr: float,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+    decay_norms: bool,
+    schedule: str,
+    warmup: float,
+    *,
+    model: nn.Module,
+    steps: int,
+) -> tuple[Optimizer, LambdaLR]:
+    """Return AdamW and its schedule."""
+    groups = parameter_groups(model, weight_decay, decay_norms)
+    return _scheduled(torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2)), schedule, warmup, steps)

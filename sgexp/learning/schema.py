@@ -1,0 +1,144 @@
+"""What ``model=``, ``loss=``, ``optimizer=``, ``trainer=``, ``logger=`` and ``callbacks=`` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Optional
+
+from sgexp.schema import Component, bounded, one_of
+
+
+@dataclass(kw_only=True)
+class SmallNetConfig(Component):
+    """The default: a small residual network that a laptop trains in minutes."""
+
+    target: ClassVar[str] = "sgexp.learning.models.small.small_net"
+
+    width: int = bounded(24, low=4, high=512)
+    blocks: int = bounded(1, low=1, high=8)
+    norm: str = one_of("batch", "batch", "group")
+    dropout: float = bounded(0.0, low=0.0, high=0.95)
+    patterns: str = one_of("shared", "shared", "stacked")
+    pool: str = one_of("features", "features", "logits")
+
+
+@dataclass(kw_only=True)
+class ResNetConfig(Component):
+    """The residual networks of He et al. 2016, with the D variant of He et al. 2019."""
+
+    target: ClassVar[str] = "sgexp.learning.models.resnet.resnet"
+
+    depth: int = one_of(18, 18, 34, 50, 101)
+    width: int = bounded(64, low=8, high=1024)
+    variant: str = one_of("b", "b", "d")
+    norm: str = one_of("batch", "batch", "group")
+    dropout: float = bounded(0.0, low=0.0, high=0.95)
+    patterns: str = one_of("stacked", "shared", "stacked")
+    pool: str = one_of("features", "features", "logits")
+
+
+@dataclass(kw_only=True)
+class CrossEntropyConfig(Component):
+    """Plain cross-entropy."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.CrossEntropy"
+
+    label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class WeightedConfig(Component):
+    """Cross-entropy weighted by inverse class frequency."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.Weighted"
+
+    power: float = bounded(1.0, low=0.0, high=2.0)
+    label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class LogitAdjustedConfig(Component):
+    """Logit-adjusted cross-entropy (Menon et al. 2021)."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.LogitAdjusted"
+
+    tau: float = bounded(1.0, low=0.0, high=10.0)
+    label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class SGDConfig(Component):
+    """Stochastic gradient descent with Nesterov momentum."""
+
+    target: ClassVar[str] = "sgexp.learning.optimizers.sgd"
+
+    lr: float = bounded(0.1, low=0.0, high=100.0)
+    momentum: float = bounded(0.9, low=0.0, high=0.9999)
+    weight_decay: float = bounded(5e-5, low=0.0, high=10.0)
+    decay_norms: bool = False
+    schedule: str = one_of("one_cycle", "one_cycle", "cosine", "constant")
+    warmup: float = bounded(0.25, low=0.0, high=0.95)
+
+
+@dataclass(kw_only=True)
+class AdamWConfig(Component):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+
+    target: ClassVar[str] = "sgexp.learning.optimizers.adamw"
+
+    lr: float = bounded(3e-3, low=0.0, high=100.0)
+    beta1: float = bounded(0.9, low=0.0, high=0.9999)
+    beta2: float = bounded(0.99, low=0.0, high=0.99999)
+    weight_decay: float = bounded(0.05, low=0.0, high=10.0)
+    decay_norms: bool = False
+    schedule: str = one_of("one_cycle", "one_cycle", "cosine", "constant")
+    warmup: float = bounded(0.25, low=0.0, high=0.95)
+
+
+@dataclass(kw_only=True)
+class TrainerConfig:
+    """Where and for how long to train."""
+
+    accelerator: str = one_of("auto", "auto", "cpu", "gpu")
+    devices: int = bounded(1, low=0, high=4096)
+    nodes: int = bounded(1, low=1, high=4096)
+    precision: str = one_of("auto", "auto", "32", "bf16", "16", "64")
+    epochs: int = bounded(30, low=1, high=100_000)
+    batch_size: int = bounded(64, low=1, high=1_000_000)
+    eval_batch_size: int = bounded(256, low=1, high=1_000_000)
+    accumulate: int = bounded(1, low=1, high=10_000)
+    clip: float = bounded(1.0, low=0.0, high=1e6)
+    workers: int = bounded(0, low=0, high=256)
+    validate_every: int = bounded(1, low=1, high=10_000)
+    limit_batches: Optional[int] = bounded(None, low=1, high=1_000_000)  # noqa: UP045 - OmegaConf reads it
+    overfit_batches: int = bounded(0, low=0, high=1_000_000)
+    max_minutes: Optional[float] = bounded(None, low=0.01, high=1e6)  # noqa: UP045
+    channels_last: bool = False
+    deterministic: bool = True
+
+
+@dataclass(kw_only=True)
+class LoggerConfig:
+    """What keeps the training's history."""
+
+    csv: bool = True
+
+
+@dataclass(kw_only=True)
+class CallbacksConfig:
+    """What happens beside training: progress, checkpoints, stopping early."""
+
+    progress: bool = True
+    monitor: str = one_of("macro_f1", "macro_f1", "top1", "top5", "loss")
+    patience: int = bounded(0, low=0, high=100_000)
+    checkpoint_steps: int = bounded(0, low=0, high=10_000_000)
+
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "model": (SmallNetConfig, ResNetConfig),
+    "loss": (CrossEntropyConfig, WeightedConfig, LogitAdjustedConfig),
+    "optimizer": (SGDConfig, AdamWConfig),
+    "trainer": (TrainerConfig,),
+    "logger": (LoggerConfig,),
+    "callbacks": (CallbacksConfig,),
+}

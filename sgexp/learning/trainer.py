@@ -1,0 +1,152 @@
+"""From the ``trainer``, ``callbacks`` and ``logger`` choices to a Lightning Trainer, and predictions with it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.strategies import DDPStrategy
+from torch.utils.data import DataLoader
+
+from sgexp.errors import ConfigError
+from sgexp.learning.callbacks import MetricsFile, TrainingProgress
+from sgexp.learning.checkpoint import SafeCheckpointIO
+from sgexp.learning.gather import gather_by_row
+from sgexp.learning.module import SpaceGroupModule
+from sgexp.learning.schema import CallbacksConfig, LoggerConfig, TrainerConfig
+from sgexp.loading.batches import Batch
+
+_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+
+
+def make_trainer(
+    config: TrainerConfig,
+    run_dir: Path,
+    *,
+    callbacks: CallbacksConfig | None = None,
+    logger: LoggerConfig | None = None,
+    extra_callbacks: Sequence[Callback] = (),
+) -> pl.Trainer:
+    """Return the trainer of a run: it writes ``metrics.csv`` and ``checkpoints/{best,last}.ckpt`` below ``run_dir``.
+
+    Asks for nothing that is not there: a GPU or a number of devices that this machine lacks is a ``ConfigError``.
+    """
+    hush_lightning()
+    on_gpu, devices = _devices(config)
+    parallel = devices * config.nodes > 1
+    precision = config.precision if config.precision != "auto" else ("bf16" if on_gpu else "32")
+    return pl.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=devices,
+        num_nodes=config.nodes,
+        strategy=DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo") if parallel else "auto",
+        precision=_PRECISIONS[precision],  # type: ignore[arg-type]
+        sync_batchnorm=parallel and on_gpu,  # PyTorch has it for GPUs only
+        max_epochs=config.epochs,
+        max_time=timedelta(minutes=config.max_minutes) if config.max_minutes else None,
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.clip or None,
+        check_val_every_n_epoch=config.validate_every,
+        limit_train_batches=config.limit_batches if config.limit_batches is not None else 1.0,
+        limit_val_batches=config.limit_batches if config.limit_batches is not None else 1.0,
+        deterministic="warn" if config.deterministic else None,
+        benchmark=on_gpu and not config.deterministic,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # our samplers share the work themselves
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=False,
+        plugins=[SafeCheckpointIO()],
+        default_root_dir=run_dir,
+        callbacks=[
+            *_callbacks(callbacks or CallbacksConfig(), logger or LoggerConfig(), run_dir),
+            *extra_callbacks,
+        ],
+    )
+
+
+def _devices(config: TrainerConfig) -> tuple[bool, int]:
+    """Return whether to use GPUs, and how many devices on this machine."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if config.accelerator == "gpu" and gpus == 0:
+        raise ConfigError(
+            "trainer.accelerator=gpu, but PyTorch sees no GPU on this machine: "
+            "choose trainer=cpu (or trainer=auto), or install a CUDA build of PyTorch."
+        )
+    on_gpu = config.accelerator != "cpu" and gpus > 0
+    devices = config.devices or (gpus if on_gpu else 1)
+    if on_gpu and devices > gpus:
+        raise ConfigError(
+            f"trainer.devices={devices}, but this machine has {gpus} GPU(s): choose at most {gpus}, or 0 for all."
+        )
+    return on_gpu, devices
+
+
+def _callbacks(config: CallbacksConfig, logger: LoggerConfig, run_dir: Path) -> list[Callback]:
+    folder = run_dir / "checkpoints"
+    monitor, mode = f"val/{config.monitor}", "min" if config.monitor == "loss" else "max"
+    chosen: list[Callback] = [TrainingProgress()] if config.progress else []
+    if logger.csv:
+        # Before the checkpoints: a row of the history may be cut on resume, but never be missing.
+        chosen.append(MetricsFile(run_dir / "metrics.csv"))
+    if config.patience:
+        chosen.append(EarlyStopping(monitor, mode=mode, patience=config.patience))
+    common: dict[str, Any] = {
+        "dirpath": folder,
+        "auto_insert_metric_name": False,
+        "enable_version_counter": False,
+    }
+    chosen.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common))
+    chosen.append(ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common))
+    if config.checkpoint_steps:
+        chosen.append(MidEpochCheckpoint(filename="last", every_n_train_steps=config.checkpoint_steps, **common))
+    return chosen
+
+
+class MidEpochCheckpoint(ModelCheckpoint):
+    """Writes within epochs; after an epoch's last batch it leaves it to the checkpoint at the epoch's end.
+
+    (A run resumed from between the two would skip that epoch's validation.)
+    """
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any, **kwargs: Any) -> None:
+        """Save when it is time."""
+        if not trainer.is_last_batch:
+            super().on_train_batch_end(trainer, *args, **kwargs)
+
+
+def hush_lightning() -> None:
+    """Keep Lightning's advertisements, and warnings about what is meant to be so, off the terminal."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+        for part in ("", ".utilities.rank_zero"):
+            logging.getLogger(name + part).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # a local memory map needs none
+        ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
+        ".*treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def predict(
+    trainer: pl.Trainer, module: SpaceGroupModule, loader: DataLoader[Batch]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return catalog rows (N,) ascending and their logits (N, K), of all ranks, each row once."""
+    with warnings.catch_warnings():
+        # Lightning cannot know that our evaluation batches leave no sample out.
+        warnings.filterwarnings("ignore", message=".*custom batch sampler.*")
+        batches = trainer.predict(module, dataloaders=loader)
+    assert batches is not None
+    rows = np.concatenate([batch["row"].cpu().numpy() for batch in batches])  # type: ignore[call-overload, index]
+    logits = np.concatenate([batch["logits"].cpu().numpy() for batch in batches])  # type: ignore[call-overload, index]
+    rows, (logits,) = gather_by_row(rows, logits)
+    return rows, logits

@@ -1,0 +1,100 @@
+"""A tiny network, data and module for tests of the plumbing."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from torch import nn
+
+from sgexp.learning.losses import CrossEntropy
+from sgexp.learning.module import SpaceGroupModule
+from sgexp.learning.optimizers import adamw
+from sgexp.learning.schema import TrainerConfig
+from sgexp.loading.augment import Augment
+from sgexp.loading.datamodule import PatternDataModule
+
+CLASSES = (2, 14, 76, 78, 225)
+
+
+class ArrayStore:
+    """Patterns whose class can be seen: a bright row in a place of its own."""
+
+    def __init__(self, n: int = 80, pixels: int = 8) -> None:
+        self.labels = np.arange(n) % len(CLASSES)
+        self.patterns = np.random.default_rng(0).normal(size=(n, 3, pixels, pixels)).astype(np.float32)
+        self.patterns[np.arange(n), :, self.labels] += 2.0
+
+    def read(self, rows: np.ndarray) -> np.ndarray:
+        return self.patterns[rows]
+
+
+class TinyNet(nn.Module):
+    """Two layers, group normalisation (the same on any number of ranks) and dropout."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8 * 8, len(CLASSES))
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        return self.head(self.dropout(torch.relu(self.norm(self.conv(x_BCHW))).mean(3).flatten(1)))
+
+
+def make_optimizer(model, steps):
+    return adamw(0.01, 0.9, 0.99, 0.01, False, "one_cycle", 0.25, model=model, steps=steps)
+
+
+def make_module(*, dropout=0.2, classes=CLASSES, seed=5):
+    torch.manual_seed(seed)
+    return SpaceGroupModule(
+        TinyNet(dropout),
+        CrossEntropy(0.0, class_counts=None),
+        make_optimizer,
+        classes,
+        standardise=lambda coded: coded - coded.mean((-2, -1), keepdim=True),
+        augment=Augment("none", False, 0.1, 0.0, 0.2, classes=classes, seed=seed),
+        seed=seed,
+        hyperparameters={"model": "tiny", "lr": 0.01, "decay_norms": False},
+    )
+
+
+def make_data(*, batch_size=16, n_train=60, **options):
+    store = ArrayStore()
+    base = np.arange(n_train)
+    plan = SimpleNamespace(base=base, partner=base, weight=np.zeros(n_train))
+    rows = {"validation": np.arange(60, 80)}
+    return PatternDataModule(
+        store, store.labels, rows, plan, batch_size=batch_size, eval_batch_size=7, seed=2, **options
+    )
+
+
+def config(**fields):
+    return TrainerConfig(**({"accelerator": "cpu", "epochs": 3, "batch_size": 16} | fields))
+
+
+def weights(module):
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+def main() -> None:
+    """Train on as many processes as asked and keep what came out (run by the DDP test)."""
+    from sgexp.learning.schema import CallbacksConfig
+    from sgexp.learning.trainer import make_trainer, predict
+
+    devices, folder = int(sys.argv[1]), Path(sys.argv[2])
+    module, data = make_module(dropout=0.0), make_data()
+    trainer = make_trainer(config(devices=devices), folder, callbacks=CallbacksConfig(progress=False))
+    trainer.fit(module, datamodule=data)
+    scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    rows, logits = predict(trainer, module, data.evaluation_loader("validation"))
+    if trainer.is_global_zero:
+        torch.save({"weights": weights(module), "scores": scores}, folder / "out.pt")
+        np.savez(folder / "predictions.npz", rows=rows, logits=logits)
+
+
+if __name__ == "__main__":
+    main()
