@@ -52,8 +52,13 @@ def check_folder(folder: Path) -> Iterator[FileReport]:
     """Check every YAML file of a config folder, as it composes together with the package's own."""
     composer = Composer(None if folder == CONF_DIR else folder)
     for path in sorted(folder.rglob("*.yaml")):
-        relative = path.relative_to(folder)
-        yield FileReport(relative, description(path), tuple(_mistakes(path, relative, composer)))
+        yield check_file(path, folder, composer)
+
+
+def check_file(path: Path, folder: Path, composer: Composer) -> FileReport:
+    """Check one file of the config folder ``folder``, which ``composer`` composes from."""
+    relative = path.relative_to(folder)
+    return FileReport(relative, description(path), tuple(_mistakes(path, relative, composer)))
 
 
 def _mistakes(path: Path, relative: Path, composer: Composer) -> Iterator[str]:
