@@ -1,0 +1,1 @@
+"""A sampler, a model and a dataset that join sgexp from outside."""
