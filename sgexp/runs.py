@@ -141,8 +141,8 @@ def _alive(record: Mapping[str, Any]) -> bool:
 class RunFolder:
     """A run's folder while it is being run: made exclusively, recorded atomically, closed with its true status."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self.folder, self.writes = folder, writes
         self._record: dict[str, Any] = {}
         self._lock = threading.Lock()
         self._stop = threading.Event()
@@ -174,6 +174,11 @@ class RunFolder:
         run._record = result.record
         return run
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What result.json says so far."""
+        return dict(self._record)
+
     def path(self, *parts: str) -> Path:
         """Return a path inside the run folder."""
         return self.folder.joinpath(*parts)
@@ -185,9 +190,11 @@ class RunFolder:
         write_json(self.path("provenance.json"), gather_provenance() | provenance)
 
     def update(self, **facts: Any) -> None:
-        """Add facts to result.json."""
+        """Add facts to result.json (only the first process of a distributed run does)."""
         with self._lock:
             self._record |= finite(facts)
+            if not self.writes:
+                return
             write_json(self.path("result.json"), self._record)
 
     @contextlib.contextmanager

@@ -7,6 +7,7 @@ found here and set aside.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
@@ -102,6 +103,12 @@ class PackedStore:
             coded = torch.from_numpy(self.read(rows[start : start + _POOL_ROWS]))
             features[start : start + _POOL_ROWS] = resize_area(coded, size).flatten(1).numpy()
         return features
+
+    def take(self, rows: NDArray[np.int64]) -> PackedStore:
+        """Return a view of some rows, renumbered from 0 like those of ``catalog.take(rows)``."""
+        view = copy.copy(self)
+        view.catalog, view._packed_row, view._map = self.catalog.take(rows), self._packed_row[rows], None
+        return view
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}

@@ -66,6 +66,14 @@ class Predictions:
         """Return what another classifier answers for the same samples and classes (a baseline's scores)."""
         return replace(self, logits=logits_NK)
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Return the samples of all ``parts`` (one or more, over the same classes), one after another."""
+        if any(not np.array_equal(part.classes, parts[0].classes) for part in parts):
+            raise ValueError("predictions over different classes cannot be joined")
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+        return cls(**columns, classes=parts[0].classes)
+
     def save(self, path: Path) -> None:
         """Write an npz without pickle: the columns, ``classes`` and ``schema_version``."""
         columns = {name: getattr(self, name) for name in COLUMNS}

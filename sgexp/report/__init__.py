@@ -1,0 +1,1 @@
+"""Run folders and results made visible: tables for the terminal, pictures for the run folder."""

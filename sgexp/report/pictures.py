@@ -1,0 +1,114 @@
+"""Pictures of a run: how the classes are distributed, and what the network saw, right and wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from sgexp.crystallography.groups import CRYSTAL_SYSTEMS, crystal_system_of, space_group
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from matplotlib.axes import Axes
+
+# Okabe & Ito (2008): distinguishable for colour-blind readers.
+COLOURS = {
+    "train": "#0072B2",
+    "drawn": "#E69F00",
+    "validation": "#999999",
+    "test_material": "#009E73",
+    "test_family": "#D55E00",
+}
+
+
+def class_distribution(counts: Mapping[str, np.ndarray], path: Path) -> None:
+    """Draw the samples of each space group on a log scale: in each part of the split, and as drawn for training.
+
+    ``counts`` maps train, drawn, validation, test_material and test_family to arrays of length 231, indexed by group.
+    """
+    figure, (upper, lower) = plt.subplots(
+        2, 1, figsize=(14, 7), sharex=True, height_ratios=(3, 2), layout="constrained"
+    )
+    groups = np.arange(1, 231)
+    train, drawn = counts["train"][1:], counts["drawn"][1:]
+    upper.bar(groups, train, width=0.9, color=COLOURS["train"], label=f"train ({train.sum():,})")
+    label = f"as drawn in one epoch ({drawn.sum():,})"
+    upper.step(groups, np.where(drawn > 0, drawn, np.nan), where="mid", color=COLOURS["drawn"], lw=1.8, label=label)
+    for offset, part in ((-0.3, "validation"), (0.0, "test_material"), (0.3, "test_family")):
+        values = counts[part][1:]
+        present = values > 0
+        label = f"{part} ({values.sum():,} in {present.sum()} groups)"
+        lower.vlines(groups[present] + offset, 0.5, values[present], color=COLOURS[part], lw=1.6, label=label)
+        lower.plot(groups[present] + offset, values[present], ".", color=COLOURS[part], ms=4)
+    for axes in (upper, lower):
+        axes.set_yscale("log")
+        axes.set_ylabel("samples")
+        axes.set_ylim(0.5)
+        axes.grid(axis="y", alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(loc="upper right", ncols=3, frameon=True, framealpha=0.9, edgecolor="none")
+        _shade_crystal_systems(axes, named=axes is upper)
+    lower.set_xlabel("space group")
+    lower.set_xlim(0.4, 230.6)
+    present = train[train > 0]
+    ratio = f"{present.max() / present.min():,.0f} : 1" if len(present) else "-"
+    upper.set_title(f"{len(present)} of 230 space groups in training, largest to smallest {ratio}", loc="left", pad=22)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _shade_crystal_systems(axes: Axes, named: bool) -> None:
+    for index, system in enumerate(CRYSTAL_SYSTEMS):
+        members = np.flatnonzero(np.asarray(crystal_system_of)[1:] == index) + 1
+        low, high = members.min() - 0.5, members.max() + 0.5
+        if index % 2:
+            axes.axvspan(low, high, color="black", alpha=0.045, lw=0, zorder=0)
+        if named:
+            x = (low + high) / 2 + (-3 if system == "triclinic" else 0)
+            axes.text(x, 1.02, system, transform=axes.get_xaxis_transform(), ha="center", fontsize=9)
+
+
+def examples(
+    patterns_BCHW: np.ndarray, true: np.ndarray, top: np.ndarray, probability: np.ndarray, names: list[str], path: Path
+) -> None:
+    """Draw stacks of patterns with their true and predicted groups, right ones in green, wrong ones in red.
+
+    ``patterns_BCHW`` are coded patterns, ``true`` (B,) and ``top`` (B,) space-group numbers, ``probability`` (B,) of
+    the prediction, ``names`` (B,) what to call each crystal.
+    """
+    n, n_patterns = patterns_BCHW.shape[:2]
+    columns = 4
+    rows = max(1, -(-n // columns))
+    figure = plt.figure(figsize=(3.9 * columns, 1.75 * rows + 0.3), layout="constrained", facecolor="white")
+    grid = figure.subfigures(rows, columns, squeeze=False)
+    for cell, subfigure in enumerate(grid.flat):
+        if cell >= n:
+            continue
+        axes = subfigure.subplots(1, n_patterns, squeeze=False)[0]
+        for pattern, axis in zip(patterns_BCHW[cell], axes, strict=True):
+            axis.imshow(pattern, cmap="inferno", interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.spines[:].set_visible(False)
+        right = true[cell] == top[cell]
+        verdict = "right" if right else f"predicted {_label(top[cell])}"
+        title = f"{_plain(names[cell])}: {_label(true[cell])}\n{verdict}, p = {probability[cell]:.2f}"
+        subfigure.suptitle(title, fontsize=9.5, color="#00704F" if right else "#B8430A")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _label(group: int) -> str:
+    return f"{space_group(int(group)).symbol.replace(' ', '')} ({int(group)})"
+
+
+def _plain(text: str) -> str:
+    """Cut a name from a file to a length that fits, and keep matplotlib from reading it as mathematics."""
+    return str(text).replace("$", r"\$")[:28]

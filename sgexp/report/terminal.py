@@ -1,0 +1,120 @@
+"""What a run says in the terminal: the sizes before training, the results table after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+from rich.table import Table
+from rich.tree import Tree
+
+# How the figures are called where people read them, in the order in which they are shown.
+METRIC_TITLES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro-F1",
+    "crystal_system": "crystal system",
+    "laue_class": "Laue class",
+    "point_group": "point group",
+    "merged_219": "219 classes",
+    "many_shot": "many-shot",
+    "medium_shot": "medium-shot",
+    "few_shot": "few-shot",
+    "worst10_recall": "worst-10 % recall",
+    "ece": "calibration error",
+}
+HEADLINE = ("top1", "top5", "macro_f1")
+
+
+def figure(interval: Mapping[str, float | None] | None, with_interval: bool = True) -> str:
+    """Format ``{value, low, high}`` as ``0.213 [0.18, 0.25]``; an undefined figure is a dash."""
+    if interval is None or interval.get("value") is None:
+        return "-"
+    text = f"{interval['value']:.3f}"
+    if with_interval and interval.get("low") is not None and interval.get("high") is not None:
+        text += f" [{interval['low']:.2f}, {interval['high']:.2f}]"
+    return text
+
+
+def results_table(record: Mapping[str, Any]) -> Table:
+    """Show the test figures with their intervals, a column a test split, and what each column is over."""
+    splits = [split for split in ("test_material", "test_family") if split in record["metrics"]]
+    table = Table(title="Results on crystals never trained on", title_justify="left", title_style="bold")
+    table.add_column("")
+    captions = {"test_material": "new crystals of known families", "test_family": "families never seen"}
+    for split in splits:
+        table.add_column(f"{split}\n[dim]{captions[split]}[/dim]", justify="right")
+    for name, title in METRIC_TITLES.items():
+        if any(name in record["metrics"][split] for split in splits):
+            style = "bold" if name in HEADLINE else None
+            table.add_row(title, *(figure(record["metrics"][split].get(name)) for split in splits), style=style)
+    table.add_section()
+    for baseline, figures in record.get("baselines", {}).items():
+        row = (figure(figures.get(split, {}).get("top1")) for split in splits)
+        table.add_row(f"{baseline.replace('_', ' ')}, top-1", *row, style="dim")
+    table.add_section()
+    for noun in ("samples", "materials", "families", "classes"):
+        table.add_row(noun, *(f"{record['counts'][split][noun]:,}" for split in splits), style="dim")
+    return table
+
+
+def config_tree(config: Mapping[str, Any]) -> Tree:
+    """Show a resolved config as a tree, a branch a group."""
+    tree = Tree("[bold]config[/bold]", guide_style="dim")
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            branch = tree.add(f"[bold]{key}[/bold]")
+            target = value.get("_target_")
+            if target:
+                branch.label = f"[bold]{key}[/bold] [cyan]{str(target).rpartition('.')[2]}[/cyan]"
+            shown = {name: item for name, item in value.items() if name != "_target_"}
+            if shown:
+                branch.add(f"[dim]{_inline(shown)}[/dim]")
+        else:
+            tree.add(f"[bold]{key}[/bold] {_escape(value)}")
+    return tree
+
+
+def _inline(values: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name}={_escape(value)}" for name, value in values.items())
+
+
+def _escape(value: Any) -> str:
+    return str(value).replace("[", "\\[")
+
+
+def duration(seconds: float) -> str:
+    """Format a time for people: ``41 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 days``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    whole = timedelta(seconds=round(seconds))
+    hours, rest = divmod(whole.seconds, 3600)
+    if whole.days >= 2:
+        return f"{whole.days} days"
+    hours += 24 * whole.days
+    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
+
+
+def size(number: float) -> str:
+    """Format a number of bytes: ``34 MB``, ``463 GB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "B" or number >= 10 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def notes_text(notes: Iterable[str], most: int = 6) -> str:
+    """Join notes into lines for the terminal, cutting a long list (all of them stand in result.json)."""
+    lines = list(notes)
+    shown = [f"  [dim]- {_escape(line)}[/dim]" for line in lines[:most]]
+    if len(lines) > most:
+        shown.append(f"  [dim]- and {len(lines) - most} more (see result.json)[/dim]")
+    return "\n".join(shown)
+
+
+def counts_line(counts: Mapping[str, int]) -> str:
+    """Join counts as ``train 2,068, validation 280``, leaving out what is empty."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)

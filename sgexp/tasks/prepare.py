@@ -1,0 +1,96 @@
+"""From a config to data that can be trained on: crystals, their patterns, the catalog, the packed store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgexp.console import console, progress
+from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.population import make_population
+from sgexp.data.catalog import Catalog
+from sgexp.data.packed import PackedStore
+from sgexp.data.split import UNUSED, Split
+from sgexp.data.transforms import Transform
+from sgexp.errors import DataError
+from sgexp.report.terminal import notes_text
+from sgexp.schema import build, plain
+from sgexp.simulation.generation import generate
+
+if TYPE_CHECKING:
+    from sgexp.config import Config
+
+_SAME_RESULT = ("processes", "probes_at_once", "device")  # settings of a simulation that do not change a pattern
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a run trains and tests on: rows of ``catalog`` are rows of ``store``."""
+
+    catalog: Catalog
+    store: PackedStore
+    transform: Transform
+
+    def used_by(self, split: Split) -> tuple[Data, Split]:
+        """Leave out the rows that no part of the split uses, so that rows count from 0 without gaps."""
+        kept = np.flatnonzero(split.part != UNUSED)
+        if len(kept) == len(split.part):
+            return self, split
+        store = self.store.take(kept)
+        return replace(self, catalog=store.catalog, store=store), replace(split, part=split.part[kept])
+
+
+def prepare_data(config: Config) -> Data:
+    """Make the data set where it is not made yet (once, others wait), list it, and pack its coded patterns."""
+    dataset, transform = build(config.dataset), build(config.transform)
+    dataset.prepare(lambda folder: simulate_into(folder, config), simulation_recipe(config))
+    cache = Path(config.data_dir) / "cache"
+    catalog = dataset.catalog(cache)
+    store = PackedStore.build(catalog, transform, cache, max_bad_fraction=dataset.max_bad_fraction)
+    catalog = store.catalog
+    materials, groups = len(np.unique(catalog.material)), len(np.unique(catalog.space_group))
+    console.print(
+        f"[bold]data[/bold] {len(catalog):,} samples of {materials:,} materials in {groups} space groups, "
+        f"{len(np.unique(catalog.family)):,} families, fingerprint {catalog.fingerprint[:12]}"
+    )
+    if catalog.bad:
+        console.print(f"[yellow]{len(catalog.bad):,} samples were set aside:[/yellow]")
+        console.print(notes_text((str(sample) for sample in catalog.bad), most=3))
+    return Data(catalog, store, transform)
+
+
+def simulation_recipe(config: Config) -> dict[str, Any]:
+    """Return every setting of the simulation that a pattern depends on."""
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without(item) for key, item in value.items() if key not in _SAME_RESULT}
+        return value
+
+    return without(plain(config.simulation))
+
+
+def simulate_into(folder: Path, config: Config) -> None:
+    """Simulate the data set's crystals into a folder."""
+    crystals = the_crystals(config.dataset.cifs, config.dataset.materials, config.dataset.seed)  # type: ignore[attr-defined]
+    generate(crystals, folder, config.simulation)
+
+
+def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
+    """Return the crystals of a folder of CIF files, or so many from the built-in library and its families."""
+    if cifs is None:
+        with progress(transient=True) as bar:
+            task = bar.add_task("building crystals", total=materials)
+            return make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
+    from sgexp.crystallography.cif import read_cif_folder
+
+    crystals, refused = read_cif_folder(Path(cifs))
+    if refused:
+        console.print(f"[yellow]{len(refused)} of the CIF files in {cifs} cannot be used:[/yellow]")
+        console.print(notes_text((f"{path}: {reason}" for path, reason in refused), most=5))
+    if not crystals:
+        raise DataError(f"{cifs} has no CIF file that can be used: give a folder of .cif files of ordered crystals.")
+    return crystals

@@ -1,0 +1,168 @@
+"""What a training run writes into its folder, and how a run is opened, new or interrupted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sgexp.data.audit import Audit
+from sgexp.data.split import PARTS, Split
+from sgexp.evaluation.predictions import Predictions
+from sgexp.report import pictures
+from sgexp.runs import RunFolder, config_hash, write_text
+from sgexp.schema import plain
+
+if TYPE_CHECKING:
+    from sgexp.config import Config
+    from sgexp.sampling.plan import ResamplingPlan
+    from sgexp.tasks.prepare import Data
+
+_RUN_FOLDER = "SGEXP_RUN_FOLDER"  # how the first process of a distributed run tells the others where it writes
+_EXAMPLES = 12
+
+
+def open_run(config: Config, task: str = "train") -> RunFolder:
+    """Make a run folder, reopen the one to resume, or, in a further process of a distributed run, join the first's."""
+    if not is_first_process() and _RUN_FOLDER in os.environ:
+        return RunFolder(Path(os.environ[_RUN_FOLDER]), writes=False)
+    if config.resume:
+        run = RunFolder.reopen(Path(config.resume))
+    else:
+        run = RunFolder.create(Path(config.output_dir), task, config.name, plain(config))
+        run.describe(plain(config), overrides(), seeds=seeds(config), gpus=_gpus())
+    os.environ[_RUN_FOLDER] = str(run.folder)
+    return run
+
+
+def is_first_process() -> bool:
+    """Say whether this is the only process of the run, or rank 0 of a distributed one."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def overrides() -> list[str]:
+    """Return what was asked on the command line (of one job, in a sweep)."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def seeds(config: Config) -> dict[str, int]:
+    """Return every seed of the experiment, by the group it belongs to."""
+    found = {"seed": config.seed}
+    for group in ("dataset", "split", "simulation", "evaluation"):
+        seed = getattr(getattr(config, group), "seed", None)
+        if seed is not None:
+            found[f"{group}.seed"] = seed
+    return found
+
+
+def _gpus() -> list[str]:
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """Return what names the experiment in result.json."""
+    return {"task": "train", "name": config.name, "seed": config.seed, "config_hash": config_hash(plain(config))}
+
+
+def checkpoint_to_resume(run: RunFolder, config: Config) -> str | None:
+    """Return the last checkpoint of an interrupted run, or None to begin at the beginning."""
+    path = run.path("checkpoints", "last.ckpt")
+    return str(path) if config.resume and path.exists() else None
+
+
+def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan, overlap: Audit) -> None:
+    """Record who trains and tests, what is drawn, what was set aside, and how the classes are distributed."""
+    catalog = data.catalog
+    parts = np.array(PARTS)[split.part]
+    columns = (catalog.path, catalog.key, catalog.material, catalog.family, catalog.space_group, catalog.energy_kev)
+    header = ("row", "path", "key", "material", "family", "space_group", "energy_kev", "split")
+    rows = zip(*(column.tolist() for column in (np.arange(len(catalog)), *columns, parts)), strict=True)
+    _write_csv(run.path("split.csv"), header, rows)
+    plan.save(run.path("plan.npz"))
+    counts = class_counts(data, split, plan)
+    _write_classes(run.path("classes.csv"), counts)
+    bad = [(sample.path, sample.key, sample.reason) for sample in catalog.bad]
+    _write_csv(run.path("set_aside.csv"), ("path", "key", "reason"), bad)
+    pictures.class_distribution(counts, run.path("class_distribution.png"))
+    run.update(
+        data_fingerprint=catalog.fingerprint,
+        split={"name": split.name, "leaky": split.leaky, "digest": split.digest(), **split.counts()},
+        stamps=stamps(data, split),
+        notes=[*split.notes, *plan.notes],
+        overlap={"materials": overlap.materials, "families": overlap.families},
+        set_aside=len(bad),
+        draws=len(plan),
+    )
+
+
+def stamps(data: Data, split: Split) -> list[str]:
+    """Return what every reader of the figures must be told."""
+    found = []
+    if split.leaky:
+        found.append(f"LEAKY SPLIT ({split.name}): the same materials train and test, do not believe these scores")
+    if data.catalog.family_is_proxy:
+        found.append("families are a proxy (group, anonymised formula, rounded cell), not matched structures")
+    return found
+
+
+def class_counts(data: Data, split: Split, plan: ResamplingPlan) -> dict[str, np.ndarray]:
+    """Return per group (length 231): families and materials in all, samples of each part, draws of an epoch."""
+    catalog = data.catalog
+    groups = catalog.space_group.astype(np.int64)
+    counts = {part: np.bincount(groups[split.rows(part)], minlength=231) for part in PARTS}
+    counts["drawn"] = np.bincount(groups[plan.base], minlength=231)
+    for column in ("families", "materials"):
+        names = catalog.family if column == "families" else catalog.material
+        pairs = np.unique(np.stack([groups.astype(str), names.astype(str)]), axis=1)
+        counts[column] = np.bincount(pairs[0].astype(np.int64), minlength=231)
+    return counts
+
+
+def _write_classes(path: Path, counts: Mapping[str, np.ndarray]) -> None:
+    names = ("families", "materials", "train", "drawn", "validation", "test_material", "test_family")
+    present = np.flatnonzero(counts["materials"])
+    rows = ((group, *(int(counts[name][group]) for name in names)) for group in present.tolist())
+    _write_csv(path, ("space_group", *names), rows)
+
+
+def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_predictions(run: RunFolder, predictions: Mapping[str, Predictions]) -> None:
+    """Keep every logit of validation and test, so that any figure can be computed from them later."""
+    predictions["validation"].save(run.path("predictions_validation.npz"))
+    tests = [item for part, item in predictions.items() if part != "validation"]
+    if tests:
+        Predictions.concatenate(tests).save(run.path("predictions_test.npz"))
+
+
+def draw_examples(run: RunFolder, data: Data, predictions: Mapping[str, Predictions], seed: int) -> None:
+    """Draw test stacks with their true and predicted groups, a mixture of right and wrong ones."""
+    part = next((name for name in ("test_material", "test_family", "validation") if name in predictions), None)
+    if part is None:
+        return
+    shown = predictions[part]
+    probability = shown.probabilities
+    best = probability.argmax(1)
+    top = shown.classes[best]
+    order = np.random.default_rng(seed).permutation(len(shown.label))
+    right, wrong = order[top[order] == shown.label[order]], order[top[order] != shown.label[order]]
+    half = min(len(right), max(_EXAMPLES // 2, _EXAMPLES - len(wrong)))
+    chosen = np.concatenate([right[:half], wrong[: _EXAMPLES - half]])
+    names = data.catalog.formula[shown.row[chosen]].tolist()
+    patterns = data.store.read(shown.row[chosen])
+    true, picked = shown.label[chosen], probability[chosen, best[chosen]]
+    pictures.examples(patterns, true, top[chosen], picked, names, run.path("examples.png"))

@@ -1,0 +1,83 @@
+"""Figures with intervals for the network and for the baselines, over the same samples and in the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sgexp.console import console
+from sgexp.data.split import Split
+from sgexp.evaluation.baselines import baseline, radial_profile
+from sgexp.evaluation.metrics import Evaluation, evaluate
+from sgexp.evaluation.predictions import Predictions
+
+if TYPE_CHECKING:
+    from sgexp.config import Config
+    from sgexp.tasks.prepare import Data
+
+_ROWS_AT_ONCE = 2048  # patterns read at once for radial profiles: bounds the memory
+_BASELINE_TRAIN_ROWS = 20_000  # baselines learn from at most so many training samples
+
+
+def score(config: Config, data: Data, split: Split, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
+    """Return ``metrics``, ``counts`` and ``baselines`` of result.json for every part that was predicted."""
+    families = train_families(data, split)
+    found = {part: evaluate(item, families, config.evaluation) for part, item in predictions.items()}
+    tests = {part: item for part, item in predictions.items() if part != "validation"}
+    return {
+        "metrics": {part: item.as_dict() for part, item in found.items()},
+        "counts": {part: item.counts for part, item in found.items()},
+        "figure_notes": {part: list(item.notes) for part, item in found.items() if item.notes},
+        "baselines": {
+            name: {part: item.as_dict() for part, item in score_baseline(name, config, data, split, tests).items()}
+            for name in config.evaluation.baselines
+        },
+    }
+
+
+def train_families(data: Data, split: Split) -> dict[int, int]:
+    """Return on how many families each group is trained."""
+    rows = split.rows("train")
+    groups, families = data.catalog.space_group[rows].tolist(), data.catalog.family[rows].tolist()
+    pairs = set(zip(groups, families, strict=True))
+    trained, counts = np.unique([group for group, _ in pairs], return_counts=True)
+    return dict(zip(trained.tolist(), counts.tolist(), strict=True))
+
+
+def score_baseline(
+    name: str, config: Config, data: Data, split: Split, predictions: Mapping[str, Predictions]
+) -> dict[str, Evaluation]:
+    """Fit one baseline on training samples and judge it on the samples that the network was judged on."""
+    if not predictions:
+        return {}
+    chosen = baseline(name)
+    rows = split.rows("train")
+    if len(rows) > _BASELINE_TRAIN_ROWS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, _BASELINE_TRAIN_ROWS, replace=False))
+    labels = data.catalog.space_group[rows].astype(np.int64)
+    families = train_families(data, split)
+    joint = Predictions.concatenate(list(predictions.values()))
+    with console.status(f"baseline {name.replace('_', ' ')}"):
+        features = baseline_features(chosen.features, data, rows)
+        scores = chosen.scores(features, labels, baseline_features(chosen.features, data, joint.row), joint.classes)
+    results = {}
+    for part, item in predictions.items():
+        logits = scores[np.isin(joint.row, item.row)]
+        found = evaluate(replace(item, logits=logits), families, config.evaluation)
+        if not chosen.probabilistic:
+            found.metrics.pop("ece", None)
+        results[part] = found
+    return results
+
+
+def baseline_features(kind: str, data: Data, rows: np.ndarray) -> np.ndarray:
+    """Return what a baseline looks at: nothing, pooled patterns, or radial profiles."""
+    if kind == "pooled":
+        return data.store.pooled(rows)
+    if kind == "radial":
+        parts = np.array_split(rows, max(1, -(-len(rows) // _ROWS_AT_ONCE)))
+        return np.concatenate([radial_profile(data.store.read(part)) for part in parts])
+    return np.zeros((len(rows), 0), np.float32)

@@ -1,0 +1,40 @@
+"""``task=simulate``: crystals to CBED stacks in SMC-19's layout, in a folder of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sgexp.console import console
+from sgexp.crystallography.library import load_library
+from sgexp.errors import ConfigError
+from sgexp.simulation.generation import generate
+from sgexp.tasks.prepare import the_crystals
+from sgexp.tasks.schema import SimulateTask
+
+if TYPE_CHECKING:
+    from sgexp.config import Config
+    from sgexp.crystallography.crystal import Crystal
+
+
+def simulate(config: Config) -> None:
+    """Simulate the chosen crystals; started again after an interruption it goes on where it was."""
+    task = config.task
+    assert isinstance(task, SimulateTask)
+    crystals = choose(task, config)[: task.limit]
+    folder = Path(task.folder) if task.folder else Path(config.data_dir) / "simulated"
+    console.print(f"{len(crystals):,} crystals, to {folder}")
+    try:
+        generate(crystals, folder, config.simulation)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
+    console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
+
+
+def choose(task: SimulateTask, config: Config) -> list[Crystal]:
+    """Return the crystals that ``task.source`` names."""
+    if task.source == "cifs":
+        if task.cifs is None:
+            raise ConfigError("task.source=cifs needs the folder of CIF files: give task.cifs=DIR")
+        return the_crystals(task.cifs, 0, 0)
+    return load_library() if task.source == "library" else the_crystals(None, config.size.materials, config.seed)

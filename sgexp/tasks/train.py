@@ -1,0 +1,136 @@
+"""``task=train``: from a data set to a results table, in a run folder that tells how it came about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytorch_lightning as pl
+
+from sgexp.console import console
+from sgexp.data.audit import audit
+from sgexp.data.split import PARTS, Split
+from sgexp.evaluation.predictions import Predictions
+from sgexp.learning.checkpoint import read_checkpoint
+from sgexp.learning.module import SpaceGroupModule
+from sgexp.learning.trainer import make_trainer, predict
+from sgexp.loading.datamodule import PatternDataModule
+from sgexp.report import terminal
+from sgexp.runs import RunFolder
+from sgexp.schema import build, plain
+from sgexp.tasks import records
+from sgexp.tasks.forecast import announce
+from sgexp.tasks.prepare import Data, prepare_data
+from sgexp.tasks.scoring import score
+
+if TYPE_CHECKING:
+    from sgexp.config import Config
+    from sgexp.sampling.plan import ResamplingPlan
+
+
+def train(config: Config) -> None:
+    """Run one experiment: data, split, plan, training, test, table."""
+    run = records.open_run(config)
+    if run.writes:
+        console.print(terminal.config_tree(plain(config)))
+    console.print(f"[bold]run folder[/bold] {run.folder}")
+    try:
+        with run.recording(**records.identity(config)):
+            results = experiment(config, run)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; go on with: python -m sgexp resume={run.folder}") from None
+    if run.writes:
+        for line in results["stamps"]:
+            console.print(f"[bold red]{line}[/bold red]")
+        console.print(terminal.results_table(results))
+        console.print(f"[bold]run folder[/bold] {run.folder}")
+
+
+def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
+    """Do what the config asks for and leave it in the run folder; return what result.json says."""
+    data = prepare_data(config)
+    data, split = data.used_by(build(config.split).make(data.catalog))
+    overlap = audit(data.catalog, split)
+    console.print(f"[bold]split[/bold] {terminal.counts_line(split.counts())}")
+    plan = make_plan(config, data, split)
+    if run.writes:
+        console.print(terminal.notes_text([*split.notes, *plan.notes]))
+        records.write_inputs(run, data, split, plan, overlap)
+
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    module, datamodule = assemble(config, data, split, plan)
+    trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=config.logger)
+    announce(trainer, module, datamodule, plan, data.store)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run, config))
+    module.load_state_dict(read_checkpoint(run.path("checkpoints", "best.ckpt"))["state_dict"])
+
+    parts = [part for part in PARTS[1:] if len(split.rows(part))]
+    predictions = {part: predict_part(trainer, module, datamodule, data, part) for part in parts}
+    results = score(config, data, split, predictions)
+    if run.writes:
+        records.write_predictions(run, predictions)
+        records.draw_examples(run, data, predictions, config.seed)
+    run.update(**results)
+    return run.record
+
+
+def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
+    """Plan the draws of an epoch; the sampler is handed training rows and nothing else."""
+    rows = split.rows("train")
+    sampler = build(config.sampler)
+    features = data.store.pooled(rows) if sampler.needs_features else None
+    local = sampler.plan(data.catalog.space_group[rows], data.catalog.material[rows], features, config.seed)
+    return local.at_rows(rows)
+
+
+def assemble(
+    config: Config, data: Data, split: Split, plan: ResamplingPlan
+) -> tuple[SpaceGroupModule, PatternDataModule]:
+    """Build the network with its loss, augmentation and optimizer, and the loaders that feed it."""
+    classes = np.unique(data.catalog.space_group[split.rows("train")]).astype(np.int64)
+    class_of_group = np.full(231, -1, dtype=np.int64)
+    class_of_group[classes] = np.arange(len(classes))
+    class_of_row = class_of_group[data.catalog.space_group]
+    drawn_counts = np.bincount(class_of_row[plan.base], minlength=len(classes))
+
+    module = SpaceGroupModule(
+        build(config.model, n_classes=len(classes)),
+        build(config.loss, class_counts=drawn_counts),
+        lambda model, steps: build(config.optimizer, model=model, steps=steps),
+        classes.tolist(),
+        standardise=data.transform.standardise,
+        augment=build(config.augment, classes=classes.tolist(), seed=config.seed),
+        seed=config.seed,
+        channels_last=config.trainer.channels_last,
+        hyperparameters={"model": type(config.model).target, "seed": config.seed},
+    )
+    datamodule = PatternDataModule(
+        data.store,
+        class_of_row,
+        {part: split.rows(part) for part in PARTS[1:]},
+        plan,
+        batch_size=config.trainer.batch_size,
+        eval_batch_size=config.trainer.eval_batch_size,
+        workers=config.trainer.workers,
+        seed=config.seed,
+        overfit_batches=config.trainer.overfit_batches,
+    )
+    return module, datamodule
+
+
+def predict_part(
+    trainer: pl.Trainer, module: SpaceGroupModule, datamodule: PatternDataModule, data: Data, part: str
+) -> Predictions:
+    """Return the network's logits for every row of one part, with what evaluation needs to know of each row."""
+    rows, logits = predict(trainer, module, datamodule.evaluation_loader(part))
+    catalog = data.catalog
+    return Predictions(
+        row=rows,
+        key=catalog.key[rows],
+        material=catalog.material[rows],
+        family=catalog.family[rows],
+        energy_kev=catalog.energy_kev[rows],
+        label=catalog.space_group[rows],
+        logits=logits,
+        classes=module.classes.cpu().numpy(),
+    )
