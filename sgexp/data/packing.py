@@ -226,6 +226,16 @@ def _disk_error(folder: Path, needed: int, error: OSError | None = None) -> Data
     )
 
 
+def _allocate(file: int, nbytes: int) -> None:
+    """Take the space now, so that no later write finds the disk full; not every system and file system can."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file, 0, nbytes)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                raise
+
+
 class _Patterns:
     """The array on disk while it is being filled: plain writes at known places, in any order, from any thread.
 
@@ -248,7 +258,7 @@ class _Patterns:
             if shutil.disk_usage(path.parent).free + state.st_blocks * 512 < self.nbytes + _SPARE_BYTES:
                 raise _disk_error(path.parent, self.nbytes)
             os.ftruncate(self._file, self.nbytes)
-            os.posix_fallocate(self._file, 0, self.nbytes)  # so that no later write finds the disk full
+            _allocate(self._file, self.nbytes)
             os.pwrite(self._file, header.getvalue(), 0)
         except OSError as error:
             self.close()
@@ -267,7 +277,7 @@ class _Patterns:
 
     def sync(self) -> None:
         """Bring what was written to the disk."""
-        os.fdatasync(self._file)
+        os.fsync(self._file)
 
     def close(self) -> None:
         """Close the file."""

@@ -167,6 +167,7 @@ PackedStore.build(catalog, Transform("log", 0.25, 8, True), root / "cache", prog
 """
 
 
+@pytest.mark.slow
 def test_a_kill_and_two_jobs_at_once_do_no_harm(catalog: Catalog, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PACK, str(tmp_path)]
     first = subprocess.Popen([*command, "0.2"], stdout=subprocess.PIPE, text=True)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -205,12 +207,27 @@ def test_damage_inside_a_file_costs_samples_not_the_run(tmp_path: Path) -> None:
         assert isinstance(found, SampleHeader | BadSample)
 
 
-def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = smc19.Writer(tmp_path / "a.h5")
-    usage = type("Usage", (), {"free": 2**20})()
-    monkeypatch.setattr(smc19.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(DataError, match=rf"1 MB free in {tmp_path}"), writer:
-        writer.add("sample_0_0", patterns(0), attributes())
+FILL = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from makers import attributes, patterns
+from sgexp.data.formats.smc19 import Writer
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+with Writer(Path(sys.argv[1])) as writer:
+    for n in range(200):
+        writer.add(f"sample_{n}_0", patterns(n, 32), attributes())
+"""
+
+
+def test_a_disk_that_fills_up_is_told_with_the_folder_and_leaves_nothing(tmp_path: Path) -> None:
+    """The system refuses writes for good from some size on, as a full disk or a quota does."""
+    command = [sys.executable, "-c", FILL, str(tmp_path / "a.h5"), str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1  # and not a crash inside HDF5
+    assert done.stderr.count("Traceback") <= 3, done.stderr
+    assert f"MB free in {tmp_path}): free some space" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

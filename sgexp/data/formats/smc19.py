@@ -24,6 +24,7 @@ from types import TracebackType
 import h5py
 import numpy as np
 
+from sgexp.data.formats.fault_keeping_file import FaultKeepingFile
 from sgexp.data.samples import BadSample, SampleHeader, Triple, natural_order
 from sgexp.errors import DataError
 
@@ -46,7 +47,6 @@ PATTERNS = 3
 MAX_PIXELS = 2048  # the originals have 512; more than this would be 50 MB a sample and is taken for damage
 _MAX_ATTRIBUTE_VALUES = 64
 _PLAIN_KINDS = {h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING}
-_RESERVE_BYTES = 16 * 2**20  # kept free on the disk while writing
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError)
 
 
@@ -263,12 +263,16 @@ class Writer:
     exception (or a kill) leaves no file of the final name, so whatever has its name can be trusted.
     """
 
+    _disk: FaultKeepingFile
+    _file: h5py.File
+
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._part = self.path.with_name(self.path.name + ".part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = h5py.File(self._part, "w", locking=False)
+            self._disk = FaultKeepingFile(self._part)
+            self._file = h5py.File(self._disk, "w")
         except OSError as error:
             raise self._disk_error(error) from error
 
@@ -302,44 +306,46 @@ class Writer:
             raise ValueError(f"{key}: patterns must be finite and not negative")
         if set(attributes) != set(ATTRIBUTES):
             raise ValueError(f"{key}: the attributes must be exactly {ATTRIBUTES}, not {tuple(attributes)}")
-        # Asked beforehand, since HDF5 may fail to close a file whose disk has filled up.
-        if shutil.disk_usage(self.path.parent).free < patterns.nbytes + _RESERVE_BYTES:
-            raise self._disk_error(OSError("no space left"))
-        try:
-            group = self._file.create_group(key)
-            group.create_dataset(STACK, data=patterns)
-            for name, value in attributes.items():
-                group.attrs[name] = _as_stored(name, value)
-            if extra is not None:
-                ours = group.create_group(OURS)
-                for name, value in extra.items():
-                    ours.attrs[name] = value
-        except OSError as error:
-            raise self._disk_error(error) from error
+        group = self._file.create_group(key)
+        group.create_dataset(STACK, data=patterns)
+        for name, value in attributes.items():
+            group.attrs[name] = _as_stored(name, value)
+        if extra is not None:
+            ours = group.create_group(OURS)
+            for name, value in extra.items():
+                ours.attrs[name] = value
+        self._check_disk()
 
     def close(self) -> None:
         """Flush, sync and rename to the final name."""
+        self._file.close()
+        self._disk.close()
+        self._check_disk()
         try:
-            self._file.close()
-            with self._part.open("rb") as part:
-                os.fsync(part.fileno())
             os.replace(self._part, self.path)
         except OSError as error:
             raise self._disk_error(error) from error
 
     def abort(self) -> None:
         """Drop what was written."""
+        self._disk.swallow = True
         with contextlib.suppress(*_FAULTS):
             self._file.close()
+        self._disk.close()
         self._part.unlink(missing_ok=True)
+
+    def _check_disk(self) -> None:
+        if self._disk.error is not None:
+            failure = self._disk_error(self._disk.error)
+            self.abort()
+            raise failure from self._disk.error
 
     def _disk_error(self, error: OSError) -> DataError:
         folder = self.path.parent
         free = shutil.disk_usage(folder).free / 2**20 if folder.is_dir() else 0.0
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         return DataError(
-            f"{self.path} cannot be written ({reason}; {free:.0f} MB free in {folder}): free some space or choose "
-            "another folder, then give the same command again."
+            f"{self.path} cannot be written ({error.strerror or error}; {free:,.0f} MB free in {folder}): "
+            "free some space or choose another folder, then give the same command again."
         )
 
 
