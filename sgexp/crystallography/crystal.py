@@ -119,7 +119,10 @@ class Crystal:
 
     def relabelled(self) -> Crystal:
         """Return the same crystal with the groups spglib finds; ``DataError`` when there is none at 0.01 angstrom."""
-        first, second, third = (group_number(self, symprec) for symprec in SYMPRECS)
+        first, third = group_number(self, SYMPRECS[0]), group_number(self, SYMPRECS[2])
+        # Symmetry can only grow with the tolerance, so that equal ends leave no choice between them (and spglib takes
+        # up to 40 ms a call for cubic crystals).
+        second = first if first == third != 0 else group_number(self, SYMPRECS[1])
         if second == 0:
             raise DataError(
                 f"{self.name}: spglib finds no space group at {SYMPRECS[1]} angstrom; "

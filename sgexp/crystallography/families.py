@@ -78,7 +78,7 @@ def _structure(crystal: Crystal, rename: dict[int, int] | None = None) -> Any:
     from pymatgen.core import Lattice, Structure
 
     cell, positions, numbers = primitive(crystal.cell, crystal.positions, crystal.numbers, SYMPRECS[1])
-    species = numbers if rename is None else np.array([rename[int(z)] for z in numbers])
+    species: list[Any] = [int(z) if rename is None else rename[int(z)] for z in numbers]
     return Structure(Lattice(cell), species, positions)
 
 
@@ -125,9 +125,7 @@ def _classes(crystals: Sequence[Crystal], same: Callable[[Crystal, Crystal], boo
     return leader
 
 
-def assign_families(
-    crystals: Sequence[Crystal], progress: Callable[[int, int], None] | None = None
-) -> list[Crystal]:
+def assign_families(crystals: Sequence[Crystal], progress: Callable[[int, int], None] | None = None) -> list[Crystal]:
     """Return the crystals with ``family`` set to the name of the first crystal of their structure type.
 
     ``progress`` is called with (crystals done, crystals).

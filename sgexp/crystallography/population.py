@@ -26,7 +26,7 @@ ENERGIES = 10
 """Samples that SMC-19 holds of one material (beam energies)."""
 
 TESTABLE = 6
-"""Materials that let a group be tested in every way: families of 4, 1 and 1, say. The tail gets as many where it can."""
+"""Materials that let a group be tested in every way: families of 3, 2 and 1, say. The tail gets as many if it can."""
 
 ROOM = 8
 """No family grows beyond this many times the mean family size while other groups still have room."""
@@ -102,10 +102,11 @@ class _Group:
         by_family: dict[str, list[Crystal]] = defaultdict(list)
         for crystal in members:
             by_family[crystal.family].append(crystal)
-        self.rng = np.random.default_rng([seed, number])
-        order = self.rng.permutation(len(by_family))
         names = sorted(by_family)
-        self.families = [_Family(by_family[names[i]], seed) for i in order]
+        # Simple structure types have the most members, in nature too: ranks are drawn with weights 1 / atoms.
+        atoms = [min(len(crystal) for crystal in by_family[name]) for name in names]
+        scores = np.random.default_rng([seed, number]).gumbel(size=len(names)) - np.log(atoms)
+        self.families = [_Family(by_family[names[i]], seed) for i in np.argsort(-scores, kind="stable")]
         self.reach = sum(possible_materials(crystal) for crystal in members)
 
     def grow(self, target: int, materials: Materials) -> None:
@@ -119,9 +120,8 @@ class _Group:
             if not able:
                 used += 1
                 continue
-            rank = np.arange(1, len(able) + 1)
-            neediest = int(np.argmin([f.crystals * r if f.crystals else -1 for f, r in zip(able, rank, strict=True)]))
-            able[neediest].grow(materials)
+            needs = [family.crystals * r if family.crystals else -1 for r, family in enumerate(able, start=1)]
+            able[needs.index(min(needs))].grow(materials)
 
     @property
     def size(self) -> int:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 
 from sgexp.errors import DataError
 
+SAME_PLACE = 0.05
+"""Two symmetry images closer than this are one atom, angstrom (files round coordinates to 1e-3 ... 1e-5 of an edge)."""
+
 
 def hall_type(hall_number: int) -> spglib.SpaceGroupType:
     """Return spglib's description of one of the 530 Hall settings."""
@@ -49,4 +52,26 @@ def primitive(
         found = spglib.find_primitive(structure, symprec=symprec)
     except spglib.error.SpglibError:
         found = None
-    return (cell, positions, numbers) if found is None else (found[0], found[1], np.asarray(found[2], dtype=np.int64))
+    if found is None:
+        return cell, positions, numbers
+    return np.asarray(found[0]), np.asarray(found[1]), np.asarray(found[2], dtype=np.int64)
+
+
+def orbit(
+    site: NDArray[np.float64],
+    rotations: NDArray[np.float64],
+    translations: NDArray[np.float64],
+    cell: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the (M, 3) distinct images of a site, first moved onto the special position that it was rounded from."""
+    shift = rotations @ site + translations - site
+    shift -= np.round(shift)
+    itself = ((shift @ cell) ** 2).sum(axis=1) < SAME_PLACE**2
+    images = rotations @ (site + shift[itself].mean(axis=0)) + translations
+    if itself.sum() == 1:
+        return images
+    # Images are exact now: each is met once per operation that keeps the site.
+    difference = images[:, None] - images[None]
+    difference -= np.round(difference)
+    same = ((difference @ cell) ** 2).sum(axis=2) < SAME_PLACE**2
+    return images[same.argmax(axis=1) == np.arange(len(images))]

@@ -17,10 +17,7 @@ from numpy.typing import NDArray
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.groups import space_group
-from sgexp.crystallography.symmetry import hall_type, operations
-
-SAME_PLACE = 0.05
-"""Two symmetry images closer than this are one atom, angstrom: coordinates are rounded to 1e-5 of an edge."""
+from sgexp.crystallography.symmetry import hall_type, operations, orbit
 
 
 def records() -> list[dict[str, Any]]:
@@ -49,29 +46,14 @@ def rebuild(record: dict[str, Any]) -> dict[str, Any]:
     if hall_type(hall_number).number != record["g"]:
         # One record (a strained quartz cell) carries the Hall number of its supergroup.
         hall_number = space_group(record["g"]).hall_number
+    rotations, translations = operations(hall_number)
     species: list[str] = []
     places: list[NDArray[np.float64]] = []
     for symbol, site in zip(record["el"], record["x"], strict=True):
-        orbit = _orbit(np.array(site), hall_number, cell)
-        places.append(orbit)
-        species += [symbol] * len(orbit)
+        images = orbit(np.array(site), rotations, translations, cell)
+        places.append(images)
+        species += [symbol] * len(images)
     return {"cell": cell, "species": species, "positions": np.concatenate(places), "name": material_name(record)}
-
-
-def _orbit(site: NDArray[np.float64], hall_number: int, cell: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the (M, 3) distinct images of a site, first moved onto the special position that it was rounded from."""
-    rotations, translations = operations(hall_number)
-    shift = rotations @ site + translations - site
-    shift -= np.round(shift)
-    itself = ((shift @ cell) ** 2).sum(axis=1) < SAME_PLACE**2
-    images = rotations @ (site + shift[itself].mean(axis=0)) + translations
-    if itself.sum() == 1:
-        return images
-    # Images are exact now: each is met once per operation that keeps the site.
-    difference = images[:, None] - images[None]
-    difference -= np.round(difference)
-    same = ((difference @ cell) ** 2).sum(axis=2) < SAME_PLACE**2
-    return images[same.argmax(axis=1) == np.arange(len(images))]
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,73 @@
+"""Children keep the parent's structure with other elements of the same columns, scaled, labelled, never twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sgexp.crystallography.crystal import SYMPRECS, group_number
+from sgexp.crystallography.elements import ELEMENTS
+from sgexp.crystallography.families import same_structure, same_type
+from sgexp.crystallography.library import load_library
+from sgexp.crystallography.substitution import Materials, mappings, replacements, substitute
+
+
+@pytest.fixture(scope="module")
+def library():
+    return {crystal.name: crystal for crystal in load_library()}
+
+
+def test_replacements_share_the_column_and_new_ones_are_stable():
+    assert [ELEMENTS[z].symbol for z in replacements(38)] == ["Be", "Mg", "Ca", "Sr", "Ba"]
+    assert replacements(1) == (1,)
+    assert 92 in replacements(92), "a radioactive element of the parent may stay"
+    for z in ELEMENTS:
+        others = [ELEMENTS[other] for other in replacements(z) if other != z]
+        assert all(other.column == ELEMENTS[z].column and not other.radioactive for other in others)
+
+
+def test_children_are_of_the_parents_type_and_labelled_by_spglib(library):
+    for name in ("AB_cF8_225_a_b", "A2B_hP9_152_c_a", "AB3_cF16_225_a_bc", "A2BC4_cF56_227_d_a_e"):
+        parent = library[name]
+        found = substitute(parent, 5, seed=3)
+        assert len(found) == 5
+        for child in found:
+            assert (child.parent, child.family) == (parent.name, parent.family)
+            assert child.space_groups == tuple(group_number(child, symprec) for symprec in SYMPRECS)
+            assert child.space_group == parent.space_group
+            assert same_type(parent, child)
+            assert {ELEMENTS[z].column for z in child.numbers} == {ELEMENTS[z].column for z in parent.numbers}
+            np.testing.assert_array_equal(child.positions, parent.positions)
+        assert len({child.name for child in found} | {parent.name}) == 6
+        assert len({child.formula for child in found} | {parent.formula}) == 6
+
+
+def test_bigger_atoms_make_a_bigger_cell_in_proportion_to_their_mean_radius(library):
+    parent = library["AB_cF8_225_a_b"]
+    for child in substitute(parent, 10, seed=0):
+        radius = [np.mean([ELEMENTS[z].covalent_radius for z in crystal.numbers]) for crystal in (child, parent)]
+        assert child.abc[0] / parent.abc[0] == pytest.approx(radius[0] / radius[1])
+
+
+def test_the_seed_decides_and_every_mapping_comes_once(library):
+    parent = library["AB_cF8_225_a_b"]
+    first, again, other = (list(mappings(parent, np.random.default_rng(seed))) for seed in (1, 1, 2))
+    assert first == again != other
+    assert sorted(first) == sorted(set(other))
+    assert len(first) == len(replacements(11)) * len(replacements(17)) - 1
+    assert [c.name for c in substitute(parent, 4, 1)] == [c.name for c in substitute(parent, 4, 1)]
+
+
+def test_two_elements_never_become_one(library):
+    for parent in list(library.values())[::50]:
+        for child in substitute(parent, 2):
+            assert len(np.unique(child.numbers)) == len(np.unique(parent.numbers))
+
+
+def test_a_copy_is_not_added_twice(library):
+    materials = Materials()
+    quartz, strained = library["A2B_hP9_152_c_a"], library["triclinic-001"]
+    assert materials.add(quartz)
+    assert same_structure(quartz, strained)
+    assert not materials.add(strained)
+    assert [crystal.name for crystal in materials.crystals] == [quartz.name]
