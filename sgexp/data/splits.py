@@ -48,8 +48,7 @@ __all__ = [
     "stored_split",
 ]
 
-_VALIDATION_FAMILIES_FROM = 4  # a group with fewer families gives none to validation: training needs them
-_VALIDATION_MATERIALS_FROM = 4  # the same for single materials
+_VALIDATION_MATERIALS_FROM = 4  # a group with fewer materials gives none to validation: training needs them
 
 
 class SplitMethod(Protocol):
@@ -97,8 +96,9 @@ class Nested:
     """Whole families to validation and test_family, then single materials of the rest to validation and test_material.
 
     Quotas hold for each group, in materials. A group whose quota is below one material still gives one where it can,
-    so that it can be tested; training always keeps a family of each group that gave one away, and a material of each
-    family that gave one away. A family may hold two groups (an enantiomorphic pair): both are minded.
+    so that it can be tested (small groups validate on single materials only). Training always keeps a family of each
+    group that gave one away, and a material of each family that gave one away. A family may hold two groups (an
+    enantiomorphic pair): both are minded.
 
     Parameters
     ----------
@@ -222,7 +222,6 @@ def _give_families(
     for groups in groups_of:
         for group in groups:
             left[group] += 1
-    total = dict(left)
 
     def free(family: int) -> bool:
         return part[members[family][0]] == TRAIN and all(left[group] > 1 for group in groups_of[family])
@@ -232,14 +231,14 @@ def _give_families(
         for group in groups_of[family]:
             left[group] -= 1
 
-    for group, own in materials.by_group():
+    for _, own in materials.by_group():
         families, sizes = np.unique(materials.family[own], return_counts=True)
         size = dict(zip(families.tolist(), sizes.tolist(), strict=True))
         for target, share in shares.items():
-            if target == VALIDATION and total[group] < _VALIDATION_FAMILIES_FROM:
-                continue
+            # A small group validates on single materials only: a family more would cost training too much.
+            quota = round(share * len(own)) if target == VALIDATION else _quota(share, len(own))
             # An enantiomorphic partner that came first may have given families of this group already.
-            quota = _quota(share, len(own)) - int(np.count_nonzero(part[own] == target))
+            quota -= int(np.count_nonzero(part[own] == target))
             candidates = [
                 family for family in _shuffled(families, rng) if free(family) and 2 * size[family] <= len(own)
             ]

@@ -105,6 +105,17 @@ def test_bad_pixels_are_set_aside_and_rows_close_up(catalog: Catalog, tmp_path: 
         build(catalog, tmp_path, max_bad_fraction=0.1)
 
 
+def test_a_view_of_some_rows_counts_from_zero(catalog: Catalog, tmp_path: Path) -> None:
+    with h5py.File(catalog.root / "batch_train_0.h5", "a") as file:
+        file["sample_1_0/cbed_stack"][:] = np.nan
+    store = build(catalog, tmp_path)
+    rows = np.array([30, 2, 7])
+    view = store.take(rows)
+    assert view.catalog.key.tolist() == store.catalog.key[rows].tolist()
+    np.testing.assert_array_equal(view.read(np.arange(3)), store.read(rows))
+    np.testing.assert_array_equal(view.take(np.array([2])).read(np.array([0])), store.read(np.array([7])))
+
+
 def test_too_many_bad_samples_stop_the_packing_early(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
