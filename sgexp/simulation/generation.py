@@ -1,0 +1,415 @@
+"""Many crystals to a folder of SMC-19 files: in parallel processes, resumable after a kill, made by one job at a time.
+
+The unit of work is one file, ``batch_train_N.h5`` with ``materials_per_file`` crystals. A file gets its name when it is
+whole, so what a killed job leaves behind is a number of whole files and a few ``.part`` files that the next job makes
+again. The values do not depend on the number of processes.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import queue
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+import sgexp
+from sgexp import console
+from sgexp.crystallography.crystal import Crystal
+from sgexp.errors import DataError, UserError
+from sgexp.schema import Component, build
+from sgexp.simulation import protocol
+from sgexp.simulation.schema import SimulationConfig
+
+SCHEMA_VERSION = 1
+MANIFEST, FAILED, LOCK = "manifest.json", "failed.csv", ".generating.lock"
+_FAILED_COLUMNS = ("material", "family", "space_group", "reason")
+_RESERVE_BYTES = 64 * 2**20  # left free on the disk
+_NEITHER_VALUES_NOR_LAYOUT = {"processes"}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A crystal that could not be simulated, and why."""
+
+    material: str
+    family: str
+    space_group: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a folder holds after ``generate``: files, samples, crystals left out, and the time this call took."""
+
+    folder: Path
+    files: tuple[str, ...]
+    materials: int
+    samples: int
+    failed: tuple[Failure, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file to make: its number and its crystals, each with its energies."""
+
+    number: int
+    crystals: tuple[Crystal, ...]
+    energies_kev: tuple[tuple[float, ...], ...]
+
+    @property
+    def name(self) -> str:
+        return f"batch_train_{self.number}.h5"
+
+
+def generate(
+    crystals: Sequence[Crystal],
+    folder: Path,
+    config: SimulationConfig,
+    engine: Component | None = None,
+    progress: bool = True,
+    wait_seconds: float = -1.0,
+) -> Generated:
+    """Simulate ``crystals`` into ``folder``; whole files of an earlier job with the same settings are kept.
+
+    Another job that makes the same folder is waited for (``wait_seconds`` < 0: as long as it takes) and its result
+    used. ``progress`` shows a bar. Crystals that cannot be simulated are listed in ``failed.csv``. ``DataError``: the
+    folder holds data of other settings, or the disk is full.
+    """
+    engine = engine or config.engine
+    protocol.check_sampling(config)
+    _check_names(crystals)
+    folder = Path(folder)
+    started = time.monotonic()
+    with _locked(folder, wait_seconds):
+        fingerprint = settings_fingerprint(crystals, config, engine)
+        manifest = _read_manifest(folder)
+        if manifest and manifest.get("fingerprint") != fingerprint:
+            raise DataError(
+                f"{folder} holds data made from other crystals or settings ({MANIFEST}): choose another folder, or "
+                "delete it."
+            )
+        files = _plan(crystals, config)
+        left = [file for file in files if not (folder / file.name).is_file()]
+        if left or not manifest or manifest.get("status") != "complete":
+            _write_manifest(folder, crystals, config, engine, fingerprint, files, status="unfinished")
+            _check_room(folder, left, config)
+            _run(left, folder, config, engine, progress)
+            failed = _settle_failures(folder, crystals)
+            _write_manifest(folder, crystals, config, engine, fingerprint, files, status="complete", failed=failed)
+        failed = _read_failures(folder)
+    bad = {failure.material for failure in failed}
+    energies = [e for file in files for c, e in zip(file.crystals, file.energies_kev, strict=True) if c.name not in bad]
+    return Generated(
+        folder=folder,
+        files=tuple(file.name for file in files),
+        materials=len(energies),
+        samples=sum(map(len, energies)),
+        failed=tuple(failed),
+        seconds=time.monotonic() - started,
+    )
+
+
+def settings_fingerprint(crystals: Sequence[Crystal], config: SimulationConfig, engine: Component) -> str:
+    """Return 16 hexadecimal digits that name the values of a generated folder: crystals, protocol and engine."""
+    digest = hashlib.sha256(json.dumps(_settings(config, engine), sort_keys=True).encode())
+    for crystal in crystals:
+        digest.update(f"{crystal.name}|{crystal.parent}|{crystal.family}|{crystal.space_groups}|".encode())
+        for array in (crystal.cell, crystal.numbers, crystal.positions):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _settings(config: SimulationConfig, engine: Component) -> dict[str, Any]:
+    plain = dataclasses.asdict(config)
+    del plain["engine"]
+    kept = {name: value for name, value in plain.items() if name not in _NEITHER_VALUES_NOR_LAYOUT}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "simulation": kept,
+        "engine": engine.arguments() | {"target": engine.target},
+    }
+
+
+def energies_of(config: SimulationConfig, material: int) -> tuple[float, ...]:
+    """Return the beam energies of the ``material``-th crystal in keV, rising: as many as asked for, chosen by seed."""
+    count = min(config.energies_per_material, len(config.energies_kev))
+    rng = np.random.default_rng([config.seed, material])
+    chosen = np.sort(rng.choice(len(config.energies_kev), size=count, replace=False))
+    return tuple(config.energies_kev[index] for index in chosen)
+
+
+def _plan(crystals: Sequence[Crystal], config: SimulationConfig) -> list[_File]:
+    """Deal the crystals into files; neighbours go to different files, so that no file holds only large cells."""
+    count = -(-len(crystals) // config.materials_per_file)
+    return [
+        _File(
+            number,
+            tuple(crystals[index] for index in range(number, len(crystals), count)),
+            tuple(energies_of(config, index) for index in range(number, len(crystals), count)),
+        )
+        for number in range(count)
+    ]
+
+
+def _check_names(crystals: Sequence[Crystal]) -> None:
+    if not crystals:
+        raise DataError("there is no crystal to simulate: give a folder with CIF files, or use the built-in library.")
+    names: set[str] = set()
+    for crystal in crystals:
+        if crystal.name in names:
+            raise DataError(f"two crystals are called '{crystal.name}': every material needs its own name.")
+        names.add(crystal.name)
+
+
+@contextmanager
+def _locked(folder: Path, wait_seconds: float) -> Iterator[None]:
+    """Hold the folder's lock, or wait for the job that holds it; the lock goes with the process, killed or not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            console.console.print(f"Another job is simulating into {folder}: waiting for it.")
+            lock.acquire(timeout=wait_seconds)
+    except Timeout:
+        raise DataError(f"another job is still simulating into {folder}: try again later.") from None
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Component, progress: bool) -> None:
+    """Make the files, several at once; the first error that concerns everyone ends all."""
+    for part in folder.glob("batch_train_*.h5.part"):
+        part.unlink(missing_ok=True)
+    if not files:
+        return
+    context = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
+    count = min(config.processes or available_cores(), len(files))
+    events = context.Queue()
+    following = context.Value("i", 0)
+    workers: list[BaseProcess] = [
+        context.Process(target=_work, args=(files, following, events, folder, config, engine), daemon=True)
+        for _ in range(count)
+    ]
+    total = sum(len(energies) for file in files for energies in file.energies_kev)
+    try:
+        with _one_thread_each():
+            for worker in workers:
+                worker.start()
+        with console.progress() if progress else nullcontext() as bar:
+            task = bar.add_task("Simulating CBED stacks", total=total) if bar else None
+            for done in _until_done(workers, events, folder):
+                if bar is not None and task is not None:
+                    bar.advance(task, done)
+    finally:
+        for worker in workers:
+            if worker.is_alive():
+                worker.kill()  # its unfinished file is a .part; nothing whole can be lost
+        for worker in workers:
+            worker.join()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Give the processes started inside one thread each for OpenMP and MKL: they share the cores among themselves."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _until_done(workers: list[BaseProcess], events: Any, folder: Path) -> Iterator[int]:
+    """Yield the number of samples finished, event by event; raise what a worker reports or its death."""
+    finished = 0
+    while finished < len(workers):
+        try:
+            kind, value = events.get(timeout=0.5)
+        except queue.Empty:
+            dead = [worker for worker in workers if worker.exitcode not in (None, 0)]
+            if dead:
+                raise DataError(
+                    f"a simulating process ended with code {dead[0].exitcode} (out of memory?): what is whole in "
+                    f"{folder} is kept; give the same command again, with fewer simulation.processes if memory is short."
+                ) from None
+            continue
+        if kind == "samples":
+            yield value
+        elif kind == "finished":
+            finished += 1
+        else:
+            raise value
+
+
+def _work(
+    files: list[_File], following: Any, events: Any, folder: Path, config: SimulationConfig, engine: Component
+) -> None:
+    """Make file after file until none is left; the body of a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)  # a wave's tails are denormal numbers, which are a hundred times slower
+    try:
+        computing = build(engine)
+        while True:
+            with following.get_lock():
+                index = following.value
+                following.value += 1
+            if index >= len(files):
+                break
+            _make_file(files[index], folder, config, computing, events)
+        events.put(("finished", None))
+    except UserError as error:
+        events.put(("error", error))
+    except Exception as error:
+        events.put(("error", RuntimeError(f"simulation failed in a worker process: {error!r}")))
+
+
+def _make_file(file: _File, folder: Path, config: SimulationConfig, engine: Any, events: Any) -> None:
+    from sgexp.data.formats.smc19 import Writer
+    from sgexp.simulation.stack import simulate
+
+    with Writer(folder / file.name) as writer:
+        for index, (crystal, energies) in enumerate(zip(file.crystals, file.energies_kev, strict=True)):
+            _exit_with_parent()
+            try:
+                stacks = [simulate(crystal, config, engine, energy) for energy in energies]
+            except DataError as error:
+                _note_failure(folder, crystal, str(error))
+            else:
+                for stack in stacks:
+                    k = config.energies_kev.index(stack.energy_kev)
+                    writer.add(f"sample_{index}_{k}", stack.patterns, stack.attributes(crystal), stack.extra(crystal))
+            events.put(("samples", len(energies)))
+        _exit_with_parent()
+
+
+def _exit_with_parent() -> None:
+    """End this process at once if its parent was killed: a new job may already be making the same files."""
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        os._exit(1)
+
+
+# --- the folder's own records ----------------------------------------------------------------------------------------
+
+
+def _check_room(folder: Path, files: list[_File], config: SimulationConfig) -> None:
+    samples = sum(len(energies) for file in files for energies in file.energies_kev)
+    needed = samples * (protocol.ZONES * config.pixels**2 * 4 + 12_000) + _RESERVE_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise DataError(
+            f"{folder} needs {needed / 2**20:,.0f} MB and its disk has {free / 2**20:,.0f} MB free: free some space, "
+            "choose another folder, or a smaller size=."
+        )
+
+
+def _note_failure(folder: Path, crystal: Crystal, reason: str) -> None:
+    """Append one line to failed.csv; written before the file gets its name, so no failure is lost by a kill."""
+    with (folder / FAILED).open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow([crystal.name, crystal.family, crystal.space_group, reason])
+
+
+def _read_failures(folder: Path) -> list[Failure]:
+    path = folder / FAILED
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file) if len(row) == len(_FAILED_COLUMNS) and row != list(_FAILED_COLUMNS)]
+    unique = {row[0]: Failure(row[0], row[1], int(row[2]), row[3]) for row in rows}
+    return sorted(unique.values(), key=lambda failure: failure.material)
+
+
+def _settle_failures(folder: Path, crystals: Sequence[Crystal]) -> list[Failure]:
+    """Rewrite failed.csv with its header, a line a crystal, sorted; there is none when nothing failed."""
+    failed = _read_failures(folder)
+    if not failed:
+        return []
+    if len(failed) == len(crystals):
+        raise DataError(f"none of the {len(crystals)} crystals can be simulated; the first: {failed[0].reason}")
+    part = folder / (FAILED + ".part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_FAILED_COLUMNS)
+        writer.writerows(dataclasses.astuple(failure) for failure in failed)
+    os.replace(part, folder / FAILED)
+    return failed
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder / MANIFEST} cannot be read ({error}): delete the folder or choose another."
+        ) from error
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _write_manifest(
+    folder: Path,
+    crystals: Sequence[Crystal],
+    config: SimulationConfig,
+    engine: Component,
+    fingerprint: str,
+    files: list[_File],
+    status: str,
+    failed: Sequence[Failure] = (),
+) -> None:
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "status": status,
+        "version": sgexp.__version__,
+        "fingerprint": fingerprint,
+        "settings": _settings(config, engine),
+        "materials": len(crystals),
+        "failed": len(failed),
+        "files": [file.name for file in files],
+    }
+    part = folder / (MANIFEST + ".part")
+    try:
+        part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+        os.replace(part, folder / MANIFEST)
+    except OSError as error:
+        raise DataError(
+            f"{folder} cannot be written ({error.strerror}): free some space or choose another folder."
+        ) from error

@@ -1,0 +1,47 @@
+"""The knobs of a simulation: which patterns are made (the protocol) and with what they are computed (the engine)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from sgexp.schema import Component, bounded, one_of
+
+
+@dataclass(kw_only=True)
+class MultisliceEngine(Component):
+    """Frozen-lattice multislice in single precision, batched over probes."""
+
+    target: ClassVar[str] = "sgexp.simulation.multislice.Multislice"
+
+    band_limit: float = bounded(1.0, low=0.1, high=1.0)  # radius of the band limit over the Nyquist frequency
+    device: str = one_of("cpu", "cpu", "cuda", "auto")
+
+
+@dataclass(kw_only=True)
+class SimulationConfig:
+    """The SMC-19 protocol: what a stack of three patterns of one crystal at one beam energy is."""
+
+    grid: int = bounded(128, low=16, high=4096)
+    box: float = bounded(50.0, low=5.0, high=1000.0)  # angstrom
+    pixels: int = bounded(64, low=8, high=2048)
+    probes: int = bounded(1, low=1, high=4096)
+    thickness: float = bounded(100.0, low=1.0, high=10_000.0)  # angstrom
+    max_slice: float | None = bounded(None, low=0.1, high=20.0)  # angstrom; None: each zone's d, as in SMC-19
+    energies_kev: list[float] = bounded([100.0 + 10.0 * k for k in range(10)], low=20.0, high=1000.0)
+    energies_per_material: int = bounded(1, low=1, high=100)
+    reference_energy_kev: float = bounded(100.0, low=20.0, high=1000.0)
+    overlap: float = bounded(0.5, low=0.01, high=5.0)  # semi-angle over the Bragg angle lambda / (2 d)
+    aperture_edge: float = bounded(80.0, low=1.0, high=1e4)  # angstrom
+    displacement: float = bounded(0.07, low=0.0, high=1.0)  # angstrom, rms along each axis
+    max_cell_edge: float | None = bounded(None, low=1.0, high=1000.0)  # angstrom; None: no limit (SMC-19: 10)
+    seed: int = bounded(1, low=0, high=2**31 - 1)
+    processes: int | None = bounded(None, low=1, high=1024)  # None: one for each core
+    materials_per_file: int = bounded(40, low=1, high=100_000)
+    engine: Component = field(default_factory=MultisliceEngine)
+
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "simulation": (SimulationConfig,),
+    "simulation/engine": (MultisliceEngine,),
+}

@@ -1,0 +1,181 @@
+"""One sample: the three patterns of a crystal at one beam energy, with everything needed to read their scale."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+import sgexp
+from sgexp.crystallography.crystal import Crystal
+from sgexp.errors import DataError
+from sgexp.simulation import protocol
+from sgexp.simulation.multislice import Illumination
+from sgexp.simulation.schema import SimulationConfig
+
+
+class Engine(Protocol):
+    """What computes a pattern; ``name`` is recorded with every sample."""
+
+    name: str
+
+    def pattern(self, slab: protocol.Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
+        """Return the position-averaged pattern (Ny, Nx), zero frequency at [Ny/2, Nx/2], as fractions of the beam."""
+
+    def q_max(self, grid: tuple[int, int], box: tuple[float, float]) -> float:
+        """Return the radius in 1/Å up to which the patterns hold scattering."""
+
+
+@dataclass(frozen=True)
+class CBEDStack:
+    """Three position-averaged convergent-beam patterns of one crystal at one energy.
+
+    Attributes
+    ----------
+    patterns
+        (3, H, H) float32 >= 0: fraction of the incident intensity in each pixel; rows run along q_y, columns along q_x.
+    uvw, y_dirs
+        (3, 3), a zone a row: beam direction and in-plane direction (along +q_y) in the direct lattice.
+    d, semi_angles
+        (3,) spacing in Å of the plane that names the zone, and semi-angle of the probe in rad.
+    slice_thickness, thickness
+        (3,) in Å.
+    holz_radius
+        (3,) radius in 1/Å of the first higher-order Laue zone; ``holz_inside`` says whether it is below ``q_max``.
+    scattered_out
+        (3,) fraction of the beam that the band limit took.
+    q_pixel, q_max
+        1/Å a pixel, and the radius of the band limit in 1/Å.
+    """
+
+    patterns: np.ndarray
+    energy_kev: float
+    uvw: np.ndarray
+    y_dirs: np.ndarray
+    d: np.ndarray
+    semi_angles: np.ndarray
+    slice_thickness: np.ndarray
+    thickness: np.ndarray
+    holz_radius: np.ndarray
+    scattered_out: np.ndarray
+    q_pixel: float
+    q_max: float
+    displacement: float
+    seed: int
+    engine: str
+
+    @property
+    def holz_inside(self) -> np.ndarray:
+        """(3,) bool: whether the first HOLZ ring lies inside the band limit."""
+        return self.holz_radius < self.q_max
+
+    def attributes(self, crystal: Crystal) -> dict[str, Any]:
+        """Return the ten attributes of SMC-19; directions stand in columns there (namsa used ``dstack``)."""
+        return {
+            "space_group": crystal.space_group,
+            "material": crystal.name,
+            "energy_keV": self.energy_kev,
+            "z_dirs": np.dstack(tuple(self.uvw)),
+            "y_dirs": np.dstack(tuple(self.y_dirs)),
+            "semi_angles_rad": self.semi_angles,
+            "d_hkls_angstrom": self.d,
+            "abc_angstrom": crystal.abc,
+            "angles_degree": crystal.angles,
+            "formula": crystal.formula,
+        }
+
+    def extra(self, crystal: Crystal) -> dict[str, Any]:
+        """Return the attributes of our own sub-group: calibration and origin."""
+        return {
+            "engine": self.engine,
+            "version": sgexp.__version__,
+            "q_pixel": self.q_pixel,
+            "q_max": self.q_max,
+            "thickness": self.thickness,
+            "slice": self.slice_thickness,
+            "B": 8.0 * np.pi**2 * self.displacement**2,
+            "seed": self.seed,
+            "uvw": self.uvw,
+            "parent": crystal.parent,
+            "family": crystal.family,
+            "holz_radius": self.holz_radius,
+            "holz_inside": self.holz_inside,
+            "scattered_out": self.scattered_out,
+        }
+
+
+def simulate(
+    crystal: Crystal, config: SimulationConfig, engine: Engine, energy_kev: float, seed: int | None = None
+) -> CBEDStack:
+    """Return the stack of one crystal at one energy; ``DataError`` when the crystal cannot be simulated.
+
+    ``seed`` (default: the config's) fixes the thermal displacements together with the material's name, the zone and the
+    energy, so a sample's values do not depend on what else is simulated, in which order, or by how many processes.
+    """
+    protocol.check_sampling(config)
+    seed = config.seed if seed is None else seed
+    all_zones = protocol.zones(crystal, config)
+    grid, box = (config.grid, config.grid), (config.box, config.box)
+    slabs, patterns = [], []
+    for index, zone in enumerate(all_zones):
+        slab = protocol.cut_slab(crystal, zone, config)
+        rng = np.random.default_rng([seed, _name_key(crystal.name), index, round(1e3 * energy_kev)])
+        beam = Illumination(
+            energy_kev, zone.semi_angle, config.aperture_edge, protocol.probe_positions(config.probes, box)
+        )
+        pattern = engine.pattern(protocol.displaced(slab, config.displacement, rng), beam, grid)
+        if not np.isfinite(pattern).all():
+            raise DataError(f"{crystal.name}: the pattern of zone {zone.uvw} at {energy_kev:g} keV is not finite.")
+        slabs.append(slab)
+        patterns.append(pattern)
+    return CBEDStack(
+        patterns=np.stack([bin_pattern(pattern, config.pixels) for pattern in patterns]),
+        energy_kev=energy_kev,
+        uvw=np.array([zone.uvw for zone in all_zones]),
+        y_dirs=np.array([zone.y_dir for zone in all_zones]),
+        d=np.array([zone.d for zone in all_zones]),
+        semi_angles=np.array([zone.semi_angle for zone in all_zones]),
+        slice_thickness=np.array([slab.slice_thickness for slab in slabs]),
+        thickness=np.array([slab.thickness for slab in slabs]),
+        holz_radius=np.array(
+            [protocol.holz_radius(protocol.beam_repeat(crystal, zone.uvw), energy_kev) for zone in all_zones]
+        ),
+        scattered_out=np.array([max(0.0, 1.0 - float(pattern.sum(dtype=np.float64))) for pattern in patterns]),
+        q_pixel=config.grid / config.pixels / config.box,
+        q_max=engine.q_max(grid, box),
+        displacement=config.displacement,
+        seed=seed,
+        engine=engine.name,
+    )
+
+
+def _name_key(name: str) -> int:
+    """Return 64 bits of a material's name that are the same in every process (unlike ``hash``)."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
+def bin_pattern(pattern: np.ndarray, pixels: int) -> np.ndarray:
+    """Bin a square pattern (N, N) by area to (pixels, pixels); intensities add up.
+
+    The zero frequency comes to lie on the middle of the picture, between its two middle pixels, so that rotations and
+    mirrors of the picture are those of the crystal. With ``pixels`` = N nothing is changed (zero at [N/2, N/2], as in
+    SMC-19).
+    """
+    if pixels == len(pattern):
+        return pattern
+    weights = _binning(len(pattern), pixels)
+    return np.maximum(weights @ pattern @ weights.T, 0.0)
+
+
+@lru_cache(maxsize=8)
+def _binning(grid: int, pixels: int) -> np.ndarray:
+    """Return (pixels, grid) float32: the share of each grid pixel that falls into each bin along one axis."""
+    edges = np.linspace(-grid / 2, grid / 2, pixels + 1)
+    centres = np.arange(grid) - grid // 2
+    # Nyquist's own pixel, centred on -N/2, belongs half to the other side, but nothing lies there (band limit).
+    low = np.maximum(edges[:-1, None], centres - 0.5)
+    high = np.minimum(edges[1:, None], centres + 0.5)
+    return np.maximum(high - low, 0.0).astype(np.float32)
