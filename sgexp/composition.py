@@ -79,13 +79,7 @@ class Composer:
 
     def check(self, overrides: Sequence[str]) -> Config:
         """Compose one job and return it typed and checked, or raise a ConfigError of one sentence."""
-        composed = self.compose(overrides)
-        if composed.hydra.mode == RunMode.MULTIRUN:
-            raise ConfigError(
-                "hydra.mode=MULTIRUN is refused: give -m, so that all jobs are checked before the first starts"
-            )
-        check_hydra(composed)
-        return config.check(without_hydra(composed))
+        return check_composed(self.compose(overrides))
 
     def jobs(self, overrides: Sequence[str]) -> list[list[str]]:
         """Return the overrides of every job of a sweep (``-m``), each job's without a sweep in it."""
@@ -170,6 +164,16 @@ class Composer:
                 continue
             return _flat_keys(OmegaConf.to_container(without_hydra(composed), resolve=False), "")
         return []
+
+
+def check_composed(composed: DictConfig) -> Config:
+    """Return what Hydra composed typed and checked, its own settings too, or raise a ConfigError of one sentence."""
+    if composed.hydra.mode == RunMode.MULTIRUN:
+        raise ConfigError(
+            "hydra.mode=MULTIRUN is refused: give -m, so that all jobs are checked before the first starts"
+        )
+    check_hydra(composed)
+    return config.check(without_hydra(composed))
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from rich.table import Table
 
 from sgexp import config
-from sgexp.composition import Composer, without_hydra
+from sgexp.composition import Composer, check_composed, without_hydra
 from sgexp.config import Config
 from sgexp.console import console
 from sgexp.errors import ConfigError
@@ -90,7 +90,10 @@ def _compose(group: str, choice: str, composer: Composer) -> Config:
     """Compose the default experiment with this choice; values that only a person can give are filled in."""
     overrides = [] if group == "." else [f"{group}={choice}"]
     composer = composer if group != "." or choice == composer.config_name else Composer(None, choice)
-    missing = OmegaConf.missing_keys(without_hydra(composer.compose(overrides)))
+    composed = composer.compose(overrides)
+    missing = OmegaConf.missing_keys(without_hydra(composed))
+    if not missing:
+        return check_composed(composed)
     return composer.check([*overrides, *(f"{key}={REQUIRED}" for key in sorted(missing))])
 
 

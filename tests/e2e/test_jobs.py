@@ -1,0 +1,70 @@
+"""One job and many: what is run, what is left behind, and how a failure or Ctrl-C ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+
+def start(*arguments, cwd):
+    """Start the command in a process group of its own, as a terminal does."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "sgexp", *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def command(*arguments, cwd):
+    """Run the command to its end and return exit code, output and errors."""
+    process = start(*arguments, cwd=cwd)
+    out, err = process.communicate(timeout=600)
+    return process.returncode, out, err
+
+
+def test_a_single_job_leaves_nothing_of_hydras_behind(tmp_path):
+    code, _, err = command("task=validate", cwd=tmp_path)
+    assert code == 0, err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_sweep_runs_every_job_and_leaves_its_record(tmp_path):
+    code, out, err = command("-m", "task=validate", "seed=1,2", cwd=tmp_path)
+    assert code == 0, err
+    assert "job 1 of 2: task=validate seed=1" in out and "job 2 of 2: task=validate seed=2" in out
+    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 1 and files[0].startswith("outputs/sweeps/") and files[0].endswith("/multirun.yaml")
+
+
+def test_a_job_that_fails_does_not_stop_the_others_and_the_sweep_says_so(tmp_path):
+    arguments = ("-m", "dataset=smc19", "dataset.root=nowhere,nothing", "size=tiny")
+    code, out, err = command(*arguments, cwd=tmp_path)
+    assert code != 0
+    assert "job 1 of 2" in out and "job 2 of 2" in out
+    assert "Traceback" not in err
+    assert "nowhere" in err and "nothing" in err and "2 of 2 jobs failed" in err
+
+
+def test_data_that_are_not_there_are_told_in_one_sentence(tmp_path):
+    code, _, err = command("dataset=smc19", "dataset.root=nowhere", cwd=tmp_path)
+    assert code == 1
+    assert "nowhere" in err and "Traceback" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [1, 4, 10])
+def test_ctrl_c_ends_with_130_and_a_sentence(seconds, tmp_path):
+    process = start("size=small", f"data_dir={tmp_path / 'data'}", cwd=tmp_path)
+    time.sleep(seconds)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err, err
+    assert err.strip().splitlines()[-1].startswith("sgexp: ")
