@@ -50,10 +50,12 @@ def class_distribution(counts: Mapping[str, np.ndarray], path: Path) -> None:
     for axes in (upper, lower):
         axes.set_yscale("log")
         axes.set_ylabel("samples")
-        axes.set_ylim(0.5)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.grid(axis="y", alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="upper right", ncols=3, frameon=True, framealpha=0.9, edgecolor="none")
+        axes.set_ylim(0.5, 4 * max(axes.dataLim.y1, 2.5))  # room for the legend above the bars
+        axes.legend(loc="upper right", ncols=3, frameon=False)
         _shade_crystal_systems(axes, named=axes is upper)
     lower.set_xlabel("space group")
     lower.set_xlim(0.4, 230.6)
@@ -71,8 +73,9 @@ def _shade_crystal_systems(axes: Axes, named: bool) -> None:
         if index % 2:
             axes.axvspan(low, high, color="black", alpha=0.045, lw=0, zorder=0)
         if named:
-            x = (low + high) / 2 + (-3 if system == "triclinic" else 0)
-            axes.text(x, 1.02, system, transform=axes.get_xaxis_transform(), ha="center", fontsize=9)
+            place = {"triclinic": (0.4, "left", 1.055)}.get(system, ((low + high) / 2, "center", 1.015))
+            x, align, height = place
+            axes.text(x, height, system, transform=axes.get_xaxis_transform(), ha=align, fontsize=9)
 
 
 def examples(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
@@ -73,16 +74,12 @@ def config_tree(config: Mapping[str, Any]) -> Tree:
             if shown:
                 branch.add(f"[dim]{_inline(shown)}[/dim]")
         else:
-            tree.add(f"[bold]{key}[/bold] {_escape(value)}")
+            tree.add(f"[bold]{key}[/bold] {escape(str(value))}")
     return tree
 
 
 def _inline(values: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name}={_escape(value)}" for name, value in values.items())
-
-
-def _escape(value: Any) -> str:
-    return str(value).replace("[", "\\[")
+    return "  ".join(f"{name}={escape(str(value))}" for name, value in values.items())
 
 
 def duration(seconds: float) -> str:
@@ -109,7 +106,7 @@ def size(number: float) -> str:
 def notes_text(notes: Iterable[str], most: int = 6) -> str:
     """Join notes into lines for the terminal, cutting a long list (all of them stand in result.json)."""
     lines = list(notes)
-    shown = [f"  [dim]- {_escape(line)}[/dim]" for line in lines[:most]]
+    shown = [f"  [dim]- {escape(line)}[/dim]" for line in lines[:most]]
     if len(lines) > most:
         shown.append(f"  [dim]- and {len(lines) - most} more (see result.json)[/dim]")
     return "\n".join(shown)
