@@ -29,7 +29,7 @@ TESTABLE = 6
 """Materials that let a group be tested in every way: families of 3, 2 and 1, say. The tail gets as many if it can."""
 
 ROOM = 8
-"""No family grows beyond this many times the mean family size while other groups still have room."""
+"""The families of a group are on average at most this many times as large as all, while other groups have room."""
 
 
 def smc19_counts() -> NDArray[np.float64]:
@@ -165,8 +165,8 @@ def make_population(
         Decides which families and children are taken; the same seed gives the same crystals.
     counts
         (231,) the wanted shape, indexed by group number; SMC-19's when left out. Groups get at least up to six
-        materials (fewer in a population under 2,900), and no family more than ``ROOM`` times the mean while others have
-        room: so the shape is flatter than the one given.
+        materials (fewer in a population under 2,900), and groups of few families are kept back by ``ROOM``: so
+        the shape is flatter than the one given.
     progress
         Called with (materials made, materials wanted).
     """

@@ -28,6 +28,10 @@ from sgexp.errors import DataError
 SOFTNESS = 0.2
 """Difference of log radii at which a replacement becomes e times less likely: S to Se 0.13, O to S 0.46."""
 
+SQUEEZED = 0.7
+"""Children with a contact shorter than this times the sum of its two covalent radii are left out, unless the parent has
+one as short; a Te in the place of the S of a hydrated sulphate is such a case."""
+
 ENUMERATED = 5000
 """Crystals with no more mappings than this have them all listed; of others, mappings are drawn at random."""
 
@@ -90,14 +94,48 @@ def mappings(crystal: Crystal, rng: np.random.Generator) -> Iterator[MappingKey]
         seen.add(new)
 
 
+def contacts(crystal: Crystal) -> dict[tuple[int, int], float]:
+    """Return the shortest distance, angstrom, between atoms of each pair of elements (positions in species())."""
+    _, index = np.unique(crystal.numbers, return_inverse=True)
+    elements = int(index.max()) + 1
+    shortest = np.full((elements, elements), np.inf)
+    for i in range(len(crystal) - 1):
+        difference = crystal.positions[i + 1 :] - crystal.positions[i]
+        difference -= np.round(difference)
+        distance = np.sqrt(((difference @ crystal.cell) ** 2).sum(axis=1))
+        np.minimum.at(shortest[index[i]], index[i + 1 :], distance)
+    shortest = np.minimum(shortest, shortest.T)
+    return {(a, b): float(shortest[a, b]) for a in range(elements) for b in range(a + 1) if shortest[a, b] < np.inf}
+
+
+def scale_of(crystal: Crystal, new: MappingKey) -> float:
+    """Return the factor by which a child's cell edges are longer than the parent's."""
+    radius = np.array([0.0, *(element.covalent_radius for element in ELEMENTS.values())])
+    numbers: NDArray[np.int64] = np.array(new)[np.searchsorted(species(crystal), crystal.numbers)]
+    return float(radius[numbers].mean() / radius[crystal.numbers].mean())
+
+
+def has_room(crystal: Crystal, new: MappingKey, shortest: dict[tuple[int, int], float]) -> bool:
+    """Return whether the new atoms stand no closer than ``SQUEEZED`` allows."""
+    old, scale = species(crystal), scale_of(crystal, new)
+
+    def squeeze(names: MappingKey, pair: tuple[int, int], distance: float) -> float:
+        return distance / sum(ELEMENTS[names[i]].covalent_radius for i in pair)
+
+    return all(
+        squeeze(new, pair, distance * scale) >= min(SQUEEZED, squeeze(old, pair, distance))
+        for pair, distance in shortest.items()
+    )
+
+
 def apply_mapping(crystal: Crystal, new: MappingKey) -> Crystal:
     """Return the child in which ``new`` stands for the parent's elements, labelled by spglib."""
     old = species(crystal)
     numbers: NDArray[np.int64] = np.array(new)[np.searchsorted(old, crystal.numbers)]
-    radius = np.array([0.0, *(element.covalent_radius for element in ELEMENTS.values())])
-    scale = float(radius[numbers].mean() / radius[crystal.numbers].mean())
     name = f"{crystal.name}-{''.join(ELEMENTS[z].symbol for z in new)}"
-    return replace(crystal, cell=crystal.cell * scale, numbers=numbers, name=name, parent=crystal.name).relabelled()
+    return replace(
+        crystal, cell=crystal.cell * scale_of(crystal, new), numbers=numbers, name=name, parent=crystal.name
+    ).relabelled()
 
 
 class Materials:
@@ -121,8 +159,11 @@ class Materials:
 
 
 def children(crystal: Crystal, seed: int) -> Iterator[Crystal]:
-    """Yield the crystal's children that keep its space group at 0.01 angstrom, in an order that ``seed`` decides."""
+    """Yield the children that keep the space group at 0.01 angstrom and are not squeezed, ordered by ``seed``."""
+    shortest = contacts(crystal)
     for new in mappings(crystal, np.random.default_rng([seed, crc32(crystal.name.encode())])):
+        if not has_room(crystal, new, shortest):
+            continue
         try:
             child = apply_mapping(crystal, new)
         except DataError:

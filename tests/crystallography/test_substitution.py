@@ -9,7 +9,16 @@ from sgexp.crystallography.crystal import SYMPRECS, group_number
 from sgexp.crystallography.elements import ELEMENTS
 from sgexp.crystallography.families import same_structure, same_type
 from sgexp.crystallography.library import load_library
-from sgexp.crystallography.substitution import Materials, mappings, replacements, substitute
+from sgexp.crystallography.substitution import (
+    SQUEEZED,
+    Materials,
+    contacts,
+    has_room,
+    mappings,
+    replacements,
+    species,
+    substitute,
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +80,28 @@ def test_a_copy_is_not_added_twice(library):
     assert same_structure(quartz, strained)
     assert not materials.add(strained)
     assert [crystal.name for crystal in materials.crystals] == [quartz.name]
+
+
+def shortest_ratio(crystal):
+    """Shortest contact over the sum of its covalent radii, by brute force over the 27 neighbouring cells."""
+    shifts = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3), axis=-1).reshape(-1, 3)
+    difference = crystal.positions[:, None, None] - crystal.positions[None, :, None] + shifts
+    distance = np.linalg.norm(difference @ crystal.cell, axis=-1).min(axis=-1)
+    radius = np.array([ELEMENTS[int(z)].covalent_radius for z in crystal.numbers])
+    ratio = distance / (radius[:, None] + radius[None])
+    return ratio[~np.eye(len(crystal), dtype=bool)].min(initial=np.inf)
+
+
+def test_children_are_not_squeezed_more_than_their_parents(library):
+    small = [crystal for crystal in library.values() if 2 <= len(crystal) <= 40]
+    for parent in small[::20]:
+        for child in substitute(parent, 3):
+            assert shortest_ratio(child) >= min(SQUEEZED, shortest_ratio(parent)) - 1e-9, child.name
+
+
+def test_a_mapping_that_squeezes_is_found_out(library):
+    """In a hydrous carbonate the mean radius hardly grows when Pb takes the place of C, with O around it."""
+    carbonate = next(c for c in library.values() if set(species(c)) == {1, 6, 8, 11})
+    lead = tuple(82 if z == 6 else z for z in species(carbonate))
+    assert not has_room(carbonate, lead, contacts(carbonate))
+    assert has_room(carbonate, species(carbonate), contacts(carbonate))
