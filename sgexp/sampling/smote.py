@@ -12,10 +12,15 @@ from collections.abc import Mapping
 import numpy as np
 from imblearn.over_sampling import SMOTE
 from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import ThreadpoolController
 
 from sgexp.sampling.features import FeatureRows
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.sampling.targets import class_counts, counts_to_add
+
+# Below this many samples one thread finds neighbours in milliseconds, and waking the others takes longer (on a busy
+# machine 0.5 s became 15 s for 200 classes).
+SMALL_CLASS = 1000
 
 
 class RecordingSmote(SMOTE):
@@ -32,14 +37,17 @@ class RecordingSmote(SMOTE):
         y_type: int | None = None,
         y: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Keep base rows, partner rows and steps in ``drawn_``; return no samples."""
-        self.drawn_ = (rows, nn_num[rows, cols], steps[:, 0])
+        """Keep base rows, which of its neighbours each is mixed with, and steps in ``drawn_``; return no samples."""
+        self.drawn_ = (rows, cols, steps[:, 0])
         return X[:0]
 
-    def draw(self, neighbours_NK: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draw ``n`` (base row, partner row, step) of one class whose row i has the neighbours ``neighbours_NK[i]``."""
-        nothing = np.empty((len(neighbours_NK), 0), np.float32)
-        self._make_samples(nothing, np.dtype(np.int64), 0, nothing, neighbours_NK, n)
+    def draw(self, n_rows: int, k: int, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw ``n`` (base row, number of the neighbour, step) from a class of ``n_rows`` with ``k`` neighbours each.
+
+        imbalanced-learn draws without a look at the neighbours: only how many there are matters here.
+        """
+        nothing = np.empty((n_rows, 0), np.float32)
+        self._make_samples(nothing, np.dtype(np.int64), 0, nothing, np.broadcast_to(0, (n_rows, k)), n)
         return self.drawn_
 
 
@@ -75,34 +83,37 @@ class Smote:
         partner = base.copy()
         weight = np.zeros(len(base))
         used_k: dict[int, int] = {}
+        threads = ThreadpoolController()
         start = n_kept
         for group, n in added.items():
             rows = np.flatnonzero(labels_N == group)
-            neighbours = self._neighbours(rows, groups_N, features_NF)
-            used_k[group] = neighbours.shape[1]
-            stop = start + n
-            if used_k[group]:
-                recorder = RecordingSmote(random_state=seed, k_neighbors=used_k[group])
-                drawn_base, drawn_partner, weight[start:stop] = recorder.draw(neighbours, n)
-                base[start:stop], partner[start:stop] = rows[drawn_base], rows[drawn_partner]
+            same = slice(start, start + n)
+            used_k[group] = k = self._usable_k(np.asarray(groups_N)[rows])
+            if k:
+                drawn, number, weight[same] = RecordingSmote(random_state=seed, k_neighbors=k).draw(len(rows), k, n)
+                asked, at = np.unique(drawn, return_inverse=True)
+                with threads.limit(limits=1 if len(rows) < SMALL_CLASS else None):
+                    neighbours = self._neighbours(features_NF[rows], np.asarray(groups_N)[rows], asked, k)
+                base[same], partner[same] = rows[drawn], rows[neighbours[at, number]]
             else:  # nobody to mix with: the class is repeated evenly
-                base[start:stop] = partner[start:stop] = np.resize(rows, n)
-            start = stop
+                base[same] = partner[same] = np.resize(rows, n)
+            start += n
         return ResamplingPlan(base, partner, weight, notes=table_notes + self._notes(used_k))
 
-    def _neighbours(self, rows: np.ndarray, groups_N: np.ndarray, features_NF: FeatureRows) -> np.ndarray:
-        """Return for each of a class's ``rows`` its k nearest others, as positions within ``rows`` (n, k)."""
-        n = len(rows)
+    def _usable_k(self, groups_n: np.ndarray) -> int:
+        """Return how many neighbours each sample of a class can have, at most ``k_neighbors``; 0 for a lonely class."""
         if self.partners == "any":
-            k = min(self.k_neighbors, n - 1)
-            return _nearest(features_NF[rows], k + 1)[:, 1:] if k else np.empty((n, 0), np.int64)
-        materials, material_n, sizes = np.unique(np.asarray(groups_N)[rows], return_inverse=True, return_counts=True)
-        k = min(self.k_neighbors, n - int(sizes.max()))
-        if len(materials) == 1 or k == 0:
-            return np.empty((n, 0), np.int64)
-        # Of the k + (largest material) nearest at most (largest material) are a row's own, so k others remain.
-        near = _nearest(features_NF[rows], min(n, k + int(sizes.max())))
-        own = material_n[near] == material_n[:, np.newaxis]
+            return min(self.k_neighbors, len(groups_n) - 1)
+        return min(self.k_neighbors, len(groups_n) - int(np.unique(groups_n, return_counts=True)[1].max()))
+
+    def _neighbours(self, x_nF: np.ndarray, groups_n: np.ndarray, asked_a: np.ndarray, k: int) -> np.ndarray:
+        """Return the ``k`` nearest possible partners of the samples ``asked_a`` of one class, nearest first, (a, k)."""
+        if self.partners == "any":
+            return _nearest(x_nF, asked_a, k + 1)[:, 1:]
+        # Of the k + (largest material) nearest at most (largest material) are a sample's own, so k others remain.
+        _, material_n, sizes = np.unique(groups_n, return_inverse=True, return_counts=True)
+        near = _nearest(x_nF, asked_a, min(len(x_nF), k + int(sizes.max())))
+        own = material_n[near] == material_n[asked_a, np.newaxis]
         others_first = np.argsort(own, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(near, others_first, axis=1)
 
@@ -123,8 +134,8 @@ def _classes(n: int) -> str:
     return "1 class has" if n == 1 else f"{n} classes have"
 
 
-def _nearest(x_NF: np.ndarray, k: int) -> np.ndarray:
-    """Return the ``k`` nearest rows of each row, itself first (scikit-learn, as in imbalanced-learn)."""
-    if x_NF.dtype not in (np.float32, np.float64):
-        x_NF = x_NF.astype(np.float32)
-    return NearestNeighbors(n_neighbors=k).fit(x_NF).kneighbors(x_NF, return_distance=False)
+def _nearest(x_nF: np.ndarray, asked_a: np.ndarray, k: int) -> np.ndarray:
+    """Return the ``k`` nearest rows of each row asked for, itself first (scikit-learn's, as in imbalanced-learn)."""
+    if x_nF.dtype not in (np.float32, np.float64):
+        x_nF = x_nF.astype(np.float32)
+    return NearestNeighbors(n_neighbors=k).fit(x_nF).kneighbors(x_nF[asked_a], return_distance=False)

@@ -93,6 +93,24 @@ def test_smote_equals_imbalanced_learn_on_random_counts_and_targets(seed):
     np.testing.assert_array_equal(plan.mix(features), theirs)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_smote_equals_imbalanced_learn_among_copies_and_equal_distances(seed):
+    labels, materials, _ = sample_set(COUNTS, seed=seed)
+    features = np.random.default_rng(seed).integers(0, 2, (len(labels), 20)).astype(np.float32)
+    features[::7] = features[0]
+    plan = smote().plan(labels, materials, features, seed)
+    theirs, _ = SMOTE(random_state=seed).fit_resample(features, labels)
+    np.testing.assert_array_equal(plan.mix(features), theirs)
+
+
+@pytest.mark.slow
+def test_smote_equals_imbalanced_learn_on_large_classes():
+    labels, materials, features = sample_set({1: 4000, 2: 3500, 3: 900}, n_features=64)
+    plan = smote().plan(labels, materials, features, seed=1)
+    theirs, _ = SMOTE(random_state=1).fit_resample(features, labels)
+    np.testing.assert_array_equal(plan.mix(features), theirs)
+
+
 @pytest.mark.parametrize("partners", ["any", "other_material"])
 def test_rare_classes_shrink_k_then_repeat_and_it_is_said_once(partners):
     labels, materials, features = sample_set({1: 30, 2: 4, 3: 2, 4: 1, 5: 1}, energies=1)
