@@ -3,11 +3,12 @@
 Both sides get the same labels and the same features (synthetic: materials scattered, ten energies close together) and
 raise every class to the largest one. Each measurement is a fresh process; memory is its peak resident size less what
 it held once the features were there, and "all" is the whole process; "cpu" is processor time, which a busy machine
-distorts less than the clock. Both sides run on one thread (OMP_NUM_THREADS sets another number). At the smallest size the two results are compared
-bit by bit. On pixels imbalanced-learn cannot go far (its result alone holds every synthetic stack, twice while it is
-put together), so the larger sizes use pooled features: the ratio there says what planning saves, not what mixing costs.
+distorts less than the clock. Both sides run on one thread (OMP_NUM_THREADS sets another number). At the smallest size
+the two results are compared bit by bit. On pixels imbalanced-learn cannot go far (its result alone holds every
+synthetic stack, twice while it is put together), so the larger sizes use pooled features: the ratio there says what
+planning saves, not what mixing costs.
 
-    python benchmarks/planning.py            # every size; imbalanced-learn's largest run needs about 6 GB
+    python benchmarks/planning.py            # every size; imbalanced-learn's largest run needs 4 GB
     python benchmarks/planning.py --quick    # the small sizes
 """
 
