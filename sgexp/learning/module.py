@@ -56,8 +56,9 @@ class SpaceGroupModule(pl.LightningModule):
         hyperparameters: Mapping[str, str | int | float | bool | None] | None = None,
     ) -> None:
         super().__init__()
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.model = model.to(memory_format=self.memory_format)  # type: ignore[call-overload]
+        # Convolutions follow the layout of their kernels, so the input need not be rearranged here.
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.model = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.loss, self.make_optimizer, self.seed = loss, make_optimizer, seed
         self.standardise, self.augment = standardise, augment
         self.classes: Tensor
@@ -72,7 +73,7 @@ class SpaceGroupModule(pl.LightningModule):
         return self._logits(self.standardise(patterns_BCHW))
 
     def _logits(self, input_BCHW: Tensor) -> Tensor:
-        return self.model(input_BCHW.contiguous(memory_format=self.memory_format)).float()
+        return self.model(input_BCHW).float()
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build the optimizer; its schedule moves once an optimizer step."""

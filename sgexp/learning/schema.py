@@ -113,7 +113,7 @@ class TrainerConfig:
     limit_batches: Optional[int] = bounded(None, low=1, high=1_000_000)  # noqa: UP045 - OmegaConf reads it
     overfit_batches: int = bounded(0, low=0, high=1_000_000)
     max_minutes: Optional[float] = bounded(None, low=0.01, high=1e6)  # noqa: UP045
-    channels_last: bool = False
+    channels_last: bool = True
     deterministic: bool = True
 
 

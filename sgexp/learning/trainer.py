@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import signal
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +31,35 @@ from sgexp.loading.batches import Batch
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
 
+class Trainer(pl.Trainer):
+    """Lightning's Trainer, but Ctrl-C raises KeyboardInterrupt, so that the caller can record it.
+
+    (Lightning 2.6 tidies up, ignores further signals and exits with status 1.)
+    """
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """Train."""
+        with _interruptible():
+            super().fit(*args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what ``predict_step`` returned for each batch."""
+        with _interruptible():
+            return super().predict(*args, **kwargs)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except SystemExit as ended:
+        if not isinstance(ended.__context__, KeyboardInterrupt):
+            raise
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from ended
+
+
 def make_trainer(
     config: TrainerConfig,
     run_dir: Path,
@@ -35,7 +67,7 @@ def make_trainer(
     callbacks: CallbacksConfig | None = None,
     logger: LoggerConfig | None = None,
     extra_callbacks: Sequence[Callback] = (),
-) -> pl.Trainer:
+) -> Trainer:
     """Return the trainer of a run: it writes ``metrics.csv`` and ``checkpoints/{best,last}.ckpt`` below ``run_dir``.
 
     Asks for nothing that is not there: a GPU or a number of devices that this machine lacks is a ``ConfigError``.
@@ -44,7 +76,7 @@ def make_trainer(
     on_gpu, devices = _devices(config)
     parallel = devices * config.nodes > 1
     precision = config.precision if config.precision != "auto" else ("bf16" if on_gpu else "32")
-    return pl.Trainer(
+    return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
         num_nodes=config.nodes,

@@ -1,5 +1,6 @@
 import csv
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,18 @@ def test_a_resumed_run_ends_as_if_it_had_never_stopped(tmp_path, crash, steps):
     assert [row["step"] for row in found] == [row["step"] for row in expected] == ["3", "6", "9", "12"]
     validation = [[row[name] for name in row if name.startswith(("val", "lr"))] for row in found]
     assert validation == [[row[name] for name in row if name.startswith(("val", "lr"))] for row in expected]
+
+
+def test_ctrl_c_reaches_the_caller_and_works_again(tmp_path):
+    class Press(pl.Callback):
+        def on_train_batch_end(self, trainer, *_, **__):
+            if trainer.global_step == 4:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path, extra_callbacks=[Press()])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert read_checkpoint(tmp_path / "checkpoints" / "last.ckpt")["global_step"] == 3
 
 
 def test_every_epoch_has_an_order_of_its_own(tmp_path):
