@@ -88,7 +88,7 @@ def counts_to_keep(
 def _from_table(counts: Mapping[int, int], table: Mapping[int, int]) -> tuple[dict[int, int], tuple[str, ...]]:
     """Return the table's counts for the groups present, with a note on the others."""
     if not table:
-        raise ConfigError("sampler.balance=table needs sampler.table, for example sampler.table={14:500,225:300}")
+        raise ConfigError("sampler.balance=table needs sampler.table, for example '+sampler.table={14:500,225:300}'")
     for group, n in table.items():
         if n < 1:
             raise ConfigError(f"sampler.table asks for {n} draws of group {group}; no class may be emptied, give >= 1")

@@ -48,3 +48,13 @@ def test_columns_that_do_not_belong_together_are_refused():
         predictions([1, 2], np.zeros((2, 3)), [1, 2])
     with pytest.raises(ValueError, match="twice"):
         predictions([1, 2], np.zeros((2, 2)), [2, 2])
+
+
+def test_parts_over_the_same_classes_are_joined_in_order():
+    made = random_predictions(2)
+    parts = [made.take(np.arange(5)), made.take(np.arange(5, len(made)))]
+    joined = Predictions.concatenate(parts)
+    np.testing.assert_array_equal(joined.logits, made.logits)
+    np.testing.assert_array_equal(joined.key, made.key)
+    with pytest.raises(ValueError, match="classes"):
+        Predictions.concatenate([predictions([1], [[0.0]], [1]), predictions([1], [[0.0]], [2])])
