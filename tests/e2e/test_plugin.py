@@ -1,5 +1,6 @@
 """A sampler, a model and a dataset of an outside package join by an entry point and ``--config-dir``."""
 
+import csv
 import os
 import subprocess
 import sys
@@ -78,9 +79,24 @@ def test_a_plugin_that_cannot_be_loaded_is_named(installed, command, tmp_path):
     assert "plugin 'broken'" in ended.stderr and ended.stderr.count("\n") == 1
 
 
+def groups_of(run):
+    """Return the space groups in the record of who trained and who tested."""
+    with (run / "split.csv").open() as stream:
+        return {int(row["space_group"]) for row in csv.DictReader(stream)}
+
+
 @pytest.mark.slow
 def test_a_plugins_sampler_model_and_dataset_are_trained_with(installed, command, tmp_path):
-    made = command("experiment=quick", "name=own", "sampler=one_each", "model=linear", python_path=installed)
-    assert made.returncode == 0, made.stdout + made.stderr
-    (run,) = (tmp_path / "outputs" / "train").glob("*_own-*")
+    data = f"data_dir={tmp_path / 'data'}"
+    quick = ("experiment=quick", data, "sampler=one_each", "model=linear")
+    first = command(*quick, "name=first", python_path=installed)
+    assert first.returncode == 0, first.stdout + first.stderr
+    (run,) = (tmp_path / "outputs" / "train").glob("*_first-*")
     assert "sgexp_example.model.Linear" in (run / "config.yaml").read_text()
+
+    wanted = sorted(groups_of(run))[1:]
+    chosen = (f"dataset.root={tmp_path / 'data' / 'crystals'}", f"dataset.space_groups={wanted}".replace(" ", ""))
+    second = command(*quick, "dataset=some_groups", *chosen, "name=second", python_path=installed)
+    assert second.returncode == 0, second.stdout + second.stderr
+    (run,) = (tmp_path / "outputs" / "train").glob("*_second-*")
+    assert groups_of(run) == set(wanted)
