@@ -39,7 +39,7 @@ SCHEMA_VERSION = 1
 MANIFEST, FAILED, LOCK = "manifest.json", "failed.csv", ".generating.lock"
 _FAILED_COLUMNS = ("material", "family", "space_group", "reason")
 _RESERVE_BYTES = 64 * 2**20  # left free on the disk
-_NEITHER_VALUES_NOR_LAYOUT = {"processes"}
+_SAME_RESULT = {"processes", "device"}  # settings that change neither files nor values (beyond rounding)
 
 
 @dataclass(frozen=True)
@@ -136,13 +136,12 @@ def settings_fingerprint(crystals: Sequence[Crystal], config: SimulationConfig, 
 
 
 def _settings(config: SimulationConfig, engine: Component) -> dict[str, Any]:
-    plain = dataclasses.asdict(config)
-    del plain["engine"]
-    kept = {name: value for name, value in plain.items() if name not in _NEITHER_VALUES_NOR_LAYOUT}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "simulation": kept,
-        "engine": engine.arguments() | {"target": engine.target},
+    protocol_settings = dataclasses.asdict(config)
+    del protocol_settings["engine"]
+    parts = {"simulation": protocol_settings, "engine": engine.arguments() | {"target": engine.target}}
+    return {"schema_version": SCHEMA_VERSION} | {
+        part: {name: value for name, value in values.items() if name not in _SAME_RESULT}
+        for part, values in parts.items()
     }
 
 
@@ -235,8 +234,8 @@ def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Com
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Give the processes started inside one thread each for OpenMP and MKL: they share the cores among themselves."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    """Give the processes started inside one thread each for their matrix products: they share the cores."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
     try:
@@ -265,7 +264,7 @@ def _until_done(workers: list[BaseProcess], events: Any, folder: Path) -> Iterat
             if dead:
                 raise DataError(
                     f"a simulating process ended with code {dead[0].exitcode} (out of memory?): what is whole in "
-                    f"{folder} is kept; give the same command again, with fewer simulation.processes if memory is short."
+                    f"{folder} is kept; give the same command again, with fewer simulation.processes if memory is short"
                 ) from None
             continue
         if kind == "samples":

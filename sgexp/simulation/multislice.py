@@ -59,7 +59,7 @@ class Multislice:
 
     @torch.inference_mode()
     def exit_waves(self, slab: Slab, beam: Illumination, grid: tuple[int, int], limited: bool = True) -> list[Tensor]:
-        """Return the exit waves in reciprocal space in batches (P, Ny, Nx) complex64; ``limited=False``: no band limit."""
+        """Return the exit waves in reciprocal space in batches (P, Ny, Nx); ``limited=False``: no band limit."""
         propagator = self._propagator(grid, slab, beam, limited)
         at_once = max(1, _PIXELS_AT_ONCE[self.device] // (grid[0] * grid[1]))
         batches = [self._probes(grid, some, slab, beam) for some in batched_rows(beam.positions, at_once)]
@@ -77,7 +77,7 @@ class Multislice:
         The aperture is namsa's: amplitude 1 / (1 + exp(-2 edge (k0 - k))), k0 = semi-angle / lambda.
         """
         ky, kx = frequencies(grid, slab.box)
-        radius = np.hypot(ky, kx)
+        radius = np.sqrt(ky**2 + kx**2)
         exponent = 2.0 * beam.edge * (beam.semi_angle / wavelength(beam.energy_kev) - radius)
         aperture = 1.0 / (1.0 + np.exp(np.clip(-exponent, -80.0, 80.0)))
         aperture /= np.sqrt((aperture**2).sum())
@@ -87,11 +87,11 @@ class Multislice:
         return torch.from_numpy(probes.astype(np.complex64)).to(self.device)
 
     def _propagator(self, grid: tuple[int, int], slab: Slab, beam: Illumination, limited: bool) -> Tensor:
-        ky, kx = frequencies(grid, slab.box)
-        squared = ky**2 + kx**2
-        values = np.exp(-1j * np.pi * wavelength(beam.energy_kev) * slab.slice_thickness * squared)
+        along_y, along_x = frequencies(grid, slab.box)
+        turn = -1j * np.pi * wavelength(beam.energy_kev) * slab.slice_thickness
+        values = np.exp(turn * along_y**2) * np.exp(turn * along_x**2)
         if limited:
-            values *= squared < self.q_max(grid, slab.box) ** 2
+            values *= along_y**2 + along_x**2 < self.q_max(grid, slab.box) ** 2
         return torch.from_numpy(values.astype(np.complex64)).to(self.device)
 
     def q_max(self, grid: tuple[int, int], box: tuple[float, float]) -> float:

@@ -28,7 +28,7 @@ from sgexp.simulation.physics import phase_of_form_factor
 from sgexp.simulation.protocol import Slab
 
 _GROUPS_A_SLICE = 256  # more than there are elements: slice index and atomic number in one integer
-_PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**24}  # of all slices of a chunk; on a CPU it should stay in the cache
+_PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}  # of all slices of a chunk; on a CPU it should stay in the cache
 
 
 @lru_cache(maxsize=128)
@@ -78,14 +78,16 @@ def slice_phases(slab: Slab, grid: tuple[int, int], energy_kev: float, device: s
     ``grid`` = (Ny, Nx), both even. An atom belongs to the slice that its height falls into; atoms that thermal motion
     has moved out of the slab stay in the first or last slice.
     """
-    slice_of = np.clip(np.floor(slab.positions[:, 2] / slab.slice_thickness + 1e-6), 0, slab.slices - 1).astype(
-        np.int64
-    )
-    group_of = slice_of * _GROUPS_A_SLICE + slab.numbers
-    order = np.argsort(group_of, kind="stable")
-    turns = np.mod(slab.positions[order, :2] / np.array(slab.box), 1.0)  # reduced in double precision
-    groups, starts = np.unique(group_of[order], return_index=True)
-    edges = np.append(starts, len(order))
+    slice_of = np.floor(slab.positions[:, 2] / slab.slice_thickness + 1e-6).astype(np.int64)
+    group_of = slice_of.clip(0, slab.slices - 1) * _GROUPS_A_SLICE + slab.numbers
+    # Two bytes are sorted in linear time; slabs of 128 slices and more need four.
+    narrow = np.int16 if slab.slices * _GROUPS_A_SLICE <= np.iinfo(np.int16).max else np.int32
+    order = np.argsort(group_of.astype(narrow), kind="stable")
+    ordered = group_of[order]
+    turns = slab.positions[order, :2] / np.array(slab.box)
+    turns -= np.floor(turns)  # reduced in double precision, before the step to single
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    groups, edges = ordered[starts], np.append(starts, len(ordered))
     scale = phase_of_form_factor(energy_kev)
     step = max(1, _PIXELS_AT_ONCE[device] // (grid[0] * grid[1]))
     for first in range(0, slab.slices, step):

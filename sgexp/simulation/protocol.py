@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import gemmi
 import numpy as np
@@ -140,10 +139,9 @@ def powder_pattern(crystal: Crystal) -> Reflections:
     polarisation = (1.0 + (1.0 - 2.0 * sin_theta**2) ** 2) / (sin_theta**2 * cos_theta)
     intensity = 2.0 * np.add.reduceat(squared, starts) * polarisation  # 2: hkl and -hkl (Friedel)
     # Equal reflections differ by rounding too, so members within 1e-6 of the strongest count as equal.
-    leaders = [
-        first + int(np.argmax(squared[first:last] >= (1.0 - 1e-6) * squared[first:last].max()))
-        for first, last in pairwise([*starts.tolist(), len(hkl)])
-    ]
+    line_of = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(hkl)))
+    equals = np.flatnonzero(squared >= (1.0 - 1e-6) * np.maximum.reduceat(squared, starts)[line_of])
+    leaders = equals[np.flatnonzero(np.diff(line_of[equals], prepend=-1))]
     keep = intensity > 1e-9 * intensity.max()
     # Ties between lines are broken by the larger spacing, so rounding noise cannot reorder them.
     ranked = np.lexsort((np.arange(len(starts)), -np.round(intensity / intensity.max(), 9)))
@@ -262,7 +260,7 @@ def displaced(slab: Slab, rms: float, rng: np.random.Generator) -> Slab:
     """Return the slab with every atom displaced at random, ``rms`` Å along each axis: one frozen configuration."""
     if rms == 0.0:
         return slab
-    moved = slab.positions + rng.normal(scale=rms, size=slab.positions.shape)
+    moved = slab.positions + rms * rng.standard_normal(slab.positions.shape, dtype=np.float32)
     return Slab(slab.numbers, moved, slab.box, slab.slice_thickness, slab.slices)
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 import sgexp
 from sgexp.crystallography.crystal import Crystal
@@ -166,16 +167,16 @@ def bin_pattern(pattern: np.ndarray, pixels: int) -> np.ndarray:
     """
     if pixels == len(pattern):
         return pattern
-    weights = _binning(len(pattern), pixels)
-    return np.maximum(weights @ pattern @ weights.T, 0.0)
+    weights = _binning(len(pattern), pixels)  # torch's product, because NumPy's would wake threads of its own
+    return (weights @ torch.from_numpy(pattern) @ weights.T).clamp_(min=0.0).numpy()
 
 
 @lru_cache(maxsize=8)
-def _binning(grid: int, pixels: int) -> np.ndarray:
+def _binning(grid: int, pixels: int) -> torch.Tensor:
     """Return (pixels, grid) float32: the share of each grid pixel that falls into each bin along one axis."""
     edges = np.linspace(-grid / 2, grid / 2, pixels + 1)
     centres = np.arange(grid) - grid // 2
     # Nyquist's own pixel, centred on -N/2, belongs half to the other side, but nothing lies there (band limit).
     low = np.maximum(edges[:-1, None], centres - 0.5)
     high = np.minimum(edges[1:, None], centres + 0.5)
-    return np.maximum(high - low, 0.0).astype(np.float32)
+    return torch.from_numpy(np.maximum(high - low, 0.0).astype(np.float32))
