@@ -95,7 +95,7 @@ class Runner:
     def job(self, composed: DictConfig) -> Any:
         """Run one job. In a sweep a failure is told at once and the next job goes on."""
         from sgexp.composition import job_overrides, name_of
-        from sgexp.config import check
+        from sgexp.config import check, resumed
 
         overrides = job_overrides()
         self.started += 1
@@ -103,7 +103,10 @@ class Runner:
             print(f"job {self.started} of {self.n_jobs}: {' '.join(overrides)}", flush=True)
         try:
             config = check(composed)
-            if composed.get("name") is None:
+            if config.resume is not None:
+                refuse_more_than_resume(overrides)
+                config = resumed(config.resume)
+            elif composed.get("name") is None:
                 config.name = name_of(overrides)
             return dispatch(config)
         except SystemExit as ended:  # Lightning answers Ctrl-C with sys.exit(1)
@@ -124,6 +127,13 @@ class Runner:
         if self.failed and self.n_jobs > 1:
             print(f"sgexp: {len(self.failed)} of {self.n_jobs} jobs failed: {', '.join(self.failed)}", file=sys.stderr)
         return self.exit_code
+
+
+def refuse_more_than_resume(overrides: Sequence[str]) -> None:
+    """Refuse other choices beside ``resume=``: an interrupted run goes on as it began."""
+    others = [override for override in overrides if not override.lstrip("+").startswith(("resume=", "hydra."))]
+    if others:
+        raise ConfigError(f"resume= goes on with the run's own config: leave out {' '.join(others)}")
 
 
 def dispatch(config: Config) -> Any:

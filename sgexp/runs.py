@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
+from filelock import FileLock, Timeout
 
 from sgexp.errors import ConfigError, UserError
 
@@ -41,21 +42,23 @@ _RECORDED_PACKAGES = (
 )
 
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
-_NOT_THE_EXPERIMENT = {
-    "": ("name", "output_dir", "data_dir", "resume", "logger", "callbacks"),
-    "trainer": ("accelerator", "devices", "num_nodes", "strategy", "workers", "progress_bar"),
-    "dataset": ("root", "workers"),
-    "simulation": ("processes",),
-}
+_NOT_THE_EXPERIMENT = frozenset(
+    {"name", "output_dir", "data_dir", "resume", "logger", "callbacks", "dataset.root", "task.folder"}
+    | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers")}
+    | {"simulation.processes", "simulation.engine.device"}
+)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
-    kept = {key: value for key, value in config.items() if key not in _NOT_THE_EXPERIMENT[""]}
-    for group, keys in _NOT_THE_EXPERIMENT.items():
-        if group and isinstance(kept.get(group), Mapping):
-            kept[group] = {key: value for key, value in kept[group].items() if key not in keys}
-    text = json.dumps(kept, sort_keys=True, default=str)
+
+    def kept(value: Any, path: str) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        paths = {key: f"{path}.{key}" if path else key for key in value}
+        return {key: kept(item, paths[key]) for key, item in value.items() if paths[key] not in _NOT_THE_EXPERIMENT}
+
+    text = json.dumps(kept(config, ""), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -200,7 +203,24 @@ class RunFolder:
     @contextlib.contextmanager
     def recording(self, **facts: Any) -> Iterator[RunFolder]:
         """Keep result.json true while the body runs: running with a heartbeat, then finished, failed or interrupted."""
+        if not self.writes:
+            yield self
+            return
+        with self._held():
+            yield from self._recorded(facts)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Keep other processes from going on in this folder at the same time."""
+        try:
+            with FileLock(self.path("run.lock"), blocking=False):
+                yield
+        except Timeout:
+            raise ConfigError(f"{self.folder} is being run by another process; wait for it to end") from None
+
+    def _recorded(self, facts: Mapping[str, Any]) -> Iterator[RunFolder]:
         started, before = time.time(), float(self._record.get("wall_seconds", 0.0))
+        self._record.pop("error", None)
         who = {"host": socket.gethostname(), "pid": os.getpid(), "started": _timestamp(), "heartbeat": time.time()}
         self.update(status="running", **who, **facts)
         heart = threading.Thread(target=self._beat, daemon=True)

@@ -57,13 +57,13 @@ def seconds_a_sample(trainer: Trainer, module: SpaceGroupModule, datamodule: Pat
         loss = copy.deepcopy(module.loss).to(device)
 
         def step() -> None:
-            data = module.standardise(patterns).contiguous(memory_format=module.memory_format)
+            data = module.standardise(patterns)
             loss(model(data).float(), labels).backward()
 
         training = _timed(step, device) / count
         model.eval()
         with torch.no_grad():
-            data = module.standardise(patterns).contiguous(memory_format=module.memory_format)
+            data = module.standardise(patterns)
             evaluation = _timed(lambda: model(data), device) / count
     return training, evaluation
 

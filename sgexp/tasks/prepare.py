@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgexp.console import console, progress
+from sgexp.crystallography.cif import read_cif_folder
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import Catalog
@@ -34,6 +35,10 @@ class Data:
     store: PackedStore
     transform: Transform
 
+    def features(self, rows: np.ndarray) -> PooledFeatures:
+        """Return what samplers look for neighbours in, read only when asked for: it fits any data set."""
+        return PooledFeatures(self.store, rows)
+
     def used_by(self, split: Split) -> tuple[Data, Split]:
         """Leave out the rows that no part of the split uses, so that rows count from 0 without gaps."""
         kept = np.flatnonzero(split.part != UNUSED)
@@ -41,6 +46,19 @@ class Data:
             return self, split
         store = self.store.take(kept)
         return replace(self, catalog=store.catalog, store=store), replace(split, part=split.part[kept])
+
+
+class PooledFeatures:
+    """Pooled patterns of some rows, (len, F) float32, that stay in the store until a part of them is asked for."""
+
+    def __init__(self, store: PackedStore, rows: np.ndarray) -> None:
+        self.store, self.rows = store, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
+        return self.store.pooled(self.rows[chosen])
 
 
 def prepare_data(config: Config) -> Data:
@@ -85,8 +103,6 @@ def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
         with progress(transient=True) as bar:
             task = bar.add_task("building crystals", total=materials)
             return make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
-    from sgexp.crystallography.cif import read_cif_folder
-
     crystals, refused = read_cif_folder(Path(cifs))
     if refused:
         console.print(f"[yellow]{len(refused)} of the CIF files in {cifs} cannot be used:[/yellow]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,10 +65,8 @@ def score_baseline(
     results = {}
     for part, item in predictions.items():
         logits = scores[np.isin(joint.row, item.row)]
-        found = evaluate(replace(item, logits=logits), families, config.evaluation)
-        if not chosen.probabilistic:
-            found.metrics.pop("ece", None)
-        results[part] = found
+        answers = item.answered_by(logits)
+        results[part] = evaluate(answers, families, config.evaluation, probabilistic=chosen.probabilistic)
     return results
 
 

@@ -11,7 +11,7 @@ from sgexp.console import console
 from sgexp.data.audit import audit
 from sgexp.data.split import PARTS, Split
 from sgexp.evaluation.predictions import Predictions
-from sgexp.learning.checkpoint import read_checkpoint
+from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.trainer import make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
@@ -62,7 +62,7 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=config.logger)
     announce(trainer, module, datamodule, plan, data.store)
     trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run, config))
-    module.load_state_dict(read_checkpoint(run.path("checkpoints", "best.ckpt"))["state_dict"])
+    load_weights(module, run.path("checkpoints", "best.ckpt"))
 
     parts = [part for part in PARTS[1:] if len(split.rows(part))]
     predictions = {part: predict_part(trainer, module, datamodule, data, part) for part in parts}
@@ -78,7 +78,7 @@ def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
     """Plan the draws of an epoch; the sampler is handed training rows and nothing else."""
     rows = split.rows("train")
     sampler = build(config.sampler)
-    features = data.store.pooled(rows) if sampler.needs_features else None
+    features = data.features(rows) if sampler.needs_features else None
     local = sampler.plan(data.catalog.space_group[rows], data.catalog.material[rows], features, config.seed)
     return local.at_rows(rows)
 
