@@ -5,10 +5,12 @@ A person's mistake ends in one sentence and exit code 2 (a wrong question) or 1 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgexp import usage
@@ -141,7 +143,22 @@ def dispatch(config: Config) -> Any:
     import importlib
 
     module, _, function = type(config.task).target.rpartition(".")
-    return getattr(importlib.import_module(module), function)(config)
+    with interrupts_later():
+        task = getattr(importlib.import_module(module), function)
+    return task(config)
+
+
+@contextlib.contextmanager
+def interrupts_later() -> Iterator[None]:
+    """Keep Ctrl-C until the body is done: inside the import of a compiled library it would abort the process."""
+    held: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _print(text: str) -> int:
