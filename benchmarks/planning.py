@@ -3,13 +3,13 @@
 Both sides get the same labels and the same features (synthetic: materials scattered, ten energies close together) and
 raise every class to the largest one. Each measurement is a fresh process; memory is its peak resident size less what
 it held once the features were there, and "all" is the whole process; "cpu" is processor time, which a busy machine
-distorts less than the clock. Both sides run on one thread (OMP_NUM_THREADS sets another number). At the smallest size
+distorts less than the clock. Both sides run on one thread (OMP_NUM_THREADS sets another number). At the smaller sizes
 the two results are compared bit by bit. On pixels imbalanced-learn cannot go far (its result alone holds every
 synthetic stack, twice while it is put together), so the larger sizes use pooled features: the ratio there says what
 planning saves, not what mixing costs.
 
     python benchmarks/planning.py            # every size; imbalanced-learn's largest run needs 4 GB
-    python benchmarks/planning.py --quick    # the small sizes
+    python benchmarks/planning.py --quick    # one small size
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ import argparse
 import csv
 import multiprocessing
 import os
-import platform
 import resource
 import sys
-import time
 import zlib
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
+from common import Table, clocks, machine
 
 COUNTS_FILE = "smc19_class_counts.csv"
 SEED = 1
@@ -41,36 +40,35 @@ CASES = [
     (1.0, 3 * 8 * 8, "pooled 3x8x8", True),
     (1.0, 3 * 16 * 16, "pooled 3x16x16", False),
 ]
+QUICK_CASES = [(0.002, 3 * 16 * 16, "pooled 3x16x16", True)]
+SIDE = (("s", 6), ("cpu s", 6), ("+MB", 6), ("all MB", 6))
 
 
 def main() -> None:
     """Measure every case and print one line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="only the sizes up to a hundredth of SMC-19")
+    parser.add_argument("--quick", action="store_true", help="only 1,287 samples, pooled features")
     parser.add_argument("--counts", type=Path, help="CSV with columns space_group and train (default: the package's)")
     arguments = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # the measured processes inherit it
     counts = read_counts(arguments.counts)
-    print(f"machine: {machine()}, {os.environ['OMP_NUM_THREADS']} thread")
-    print(
-        f"{'samples':>8} {'draws':>9} {'features':>15} | {'plan s':>7} {'cpu s':>6} {'+MB':>6} {'all MB':>6} |"
-        f" {'imblearn s':>10} {'cpu s':>6} {'+MB':>6} {'all MB':>6} | {'time':>6} {'cpu':>6} {'memory':>6}"
-    )
-    for share, n_features, what, theirs_too in CASES:
-        if arguments.quick and share > 0.01:
-            continue
+    print(f"machine: {machine('numpy', 'scikit-learn', 'imbalanced-learn')}")
+    print("left: the plan; right: imbalanced-learn; ratio: right over left")
+    case = (("samples", 8), ("draws", 9), ("features", 15))
+    table = Table(*case, "|", *SIDE, "|", *SIDE, "|", ("ratio: s", 8), ("cpu s", 6), ("+MB", 6), ("", 0))
+    for share, n_features, what, theirs_too in QUICK_CASES if arguments.quick else CASES:
         scaled = np.maximum(MINIMUM, np.round(share * counts)).astype(int)
         ours = measured("plan", scaled, n_features)
-        head = f"{scaled.sum():>8,} {scaled.max() * len(scaled):>9,} {what:>15} | {line(ours)} |"
+        head = [f"{scaled.sum():,}", f"{scaled.max() * len(scaled):,}", what, *cells(ours)]
         if not theirs_too:
             gigabytes = scaled.max() * len(scaled) * n_features * 4 / 1e9
-            print(f"{head} not run: the result is {gigabytes:.1f} GB and is held twice")
+            table.row(*head, f"not run: the result is {gigabytes:.1f} GB and is held twice")
             continue
         theirs = measured("imblearn", scaled, n_features)
-        same = "" if share != CASES[0][0] else " identical" if ours["sum"] == theirs["sum"] else " DIFFERENT"
-        ratios = " ".join(f"{theirs[name] / ours[name]:>5.1f}x" for name in ("seconds", "busy", "added"))
-        print(f"{head} {line(theirs, 10)} | {ratios}{same}")
+        same = "" if not ours["sum"] else " identical" if ours["sum"] == theirs["sum"] else " DIFFERENT"
+        ratios = [f"{theirs[name] / ours[name]:.1f}x" for name in ("seconds", "busy", "added")]
+        table.row(*head, *cells(theirs), *ratios, same)
     pixels = counts.max() * len(counts) * 3 * 64 * 64 * 4 / 1e9
     print(f"on pixels the full size is out of reach for imbalanced-learn: its result would be {pixels:.0f} GB")
 
@@ -83,15 +81,10 @@ def read_counts(path: Path | None) -> np.ndarray:
     return counts[counts > 0]
 
 
-def machine() -> str:
-    """Name the processor, cores and versions."""
-    versions = " ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "scikit-learn", "imbalanced-learn"))
-    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
-
-
-def line(result: dict[str, float], width: int = 7) -> str:
+def cells(result: dict[str, float]) -> list[str]:
     """Return seconds and memory as columns."""
-    return f"{result['seconds']:>{width}.2f} {result['busy']:>6.2f} {result['added']:>6.0f} {result['all']:>6.0f}"
+    seconds = [f"{result[name]:.2f}" for name in ("seconds", "busy")]
+    return [*seconds, *(f"{result[name]:.0f}" for name in ("added", "all"))]
 
 
 def measured(what: str, counts: np.ndarray, n_features: int) -> dict[str, float]:
@@ -109,12 +102,12 @@ def run(what: str, counts: np.ndarray, n_features: int) -> dict[str, float]:
 
     labels, materials, features = sample_set(counts, n_features)
     before = peak_mb()
-    start, busy = time.perf_counter(), time.process_time()
+    begin = clocks()
     if what == "plan":
         plan = Smote("majority", 1, {}, 5, "any").plan(labels, materials, features, SEED)
     else:
         result, _ = SMOTE(random_state=SEED).fit_resample(features, labels)
-    seconds, busy = time.perf_counter() - start, time.process_time() - busy
+    seconds, busy = clocks() - begin
     after = peak_mb()
     checksum = 0
     if len(labels) < 3_000:

@@ -6,20 +6,20 @@ metrics.csv and two checkpoints an epoch. The ratio of the median epochs is prin
 largest difference of the final weights (0: the two did the very same thing).
 
     python benchmarks/training.py [--samples 2000] [--epochs 8] [--model small|resnet18]
+    python benchmarks/training.py --quick    # few samples and epochs
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from common import clocks, machine, medians
 
 from sgexp.crystallography.groups import SPACE_GROUPS
 from sgexp.data.transforms import Transform
@@ -117,18 +117,17 @@ class TakeTurns(pl.Callback):
             self.our_seconds.append(clocks() - self.started)
 
 
-def clocks() -> np.ndarray:
-    """Return wall and processor seconds; the second leaves out what other programs take."""
-    return np.array([time.perf_counter(), time.process_time()])
-
-
 def main() -> None:
     """Train both and print their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--model", choices=("small", "resnet18"), default="small")
+    parser.add_argument("--quick", action="store_true", help="256 samples, 3 epochs")
     asked = parser.parse_args()
+    print(f"machine: {machine('torch', 'pytorch-lightning')}, {torch.get_num_threads()} torch threads")
+    if asked.quick:
+        asked.samples, asked.epochs = 256, 3
     config = TrainerConfig(accelerator="cpu", epochs=asked.epochs, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         store = MappedStore(Path(folder, "patterns.npy"), asked.samples)
@@ -158,13 +157,11 @@ def main() -> None:
 def report(asked: argparse.Namespace, turns: TakeTurns, ours: torch.nn.Module, bare: torch.nn.Module) -> None:
     """Print medians, their ratio, and whether both came to the same weights."""
     # The first epoch of each warms up memory and kernels.
-    ours_s, ours_cpu_s = np.median(turns.our_seconds[1:], axis=0)
-    bare_s, bare_cpu_s = np.median(turns.bare_seconds[1:], axis=0)
+    ours_s, ours_cpu_s = medians(turns.our_seconds[1:])
+    bare_s, bare_cpu_s = medians(turns.bare_seconds[1:])
     pairs = zip(ours.parameters(), bare.parameters(), strict=True)
     difference = max(float((one - other).detach().abs().max()) for one, other in pairs)
-    machine = f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
     print(f"{asked.model}, {asked.samples} samples of 3 x 64 x 64, batches of {BATCH}")
-    print(f"  torch {torch.__version__}, {machine}")
     print(f"  bare loop {bare_s:.3f} s an epoch ({asked.samples / bare_s:.0f} samples/s)")
     print(f"  sgexp     {ours_s:.3f} s an epoch ({asked.samples / ours_s:.0f} samples/s)")
     print(f"  ratio     {ours_s / bare_s:.3f} by the clock (aim: 1.05 or less)")
