@@ -39,7 +39,7 @@ class PackedStore:
         self._packed_row = np.setdiff1d(np.arange(len(catalog)), [row for row, _ in found["bad"]])
         self._shape = (len(catalog), 3, self.pixels, self.pixels)
         self.catalog = catalog.take(self._packed_row).with_bad(self.bad) if self.bad else catalog
-        self._map: NDArray[np.float16] | None = None
+        self._map: torch.Tensor | None = None
 
     @classmethod
     def build(
@@ -92,8 +92,13 @@ class PackedStore:
     def read(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the coded patterns of these catalog rows, (B, 3, p, p) float32."""
         if self._map is None:
-            self._map = np.load(self.folder / PATTERNS_FILE, mmap_mode="r", allow_pickle=False)
-        return self._map[self._packed_row[np.asarray(rows)]].astype(np.float32)
+            # Copy-on-write only because torch wants a writable array; nothing is written.
+            self._map = torch.from_numpy(np.load(self.folder / PATTERNS_FILE, mmap_mode="c", allow_pickle=False))
+        packed = self._packed_row[np.asarray(rows)]
+        patterns = torch.empty((len(packed), *self._map.shape[1:]))
+        for row, pattern in zip(packed.tolist(), patterns, strict=True):  # converts while copying: no half-sized copy
+            pattern.copy_(self._map[row])
+        return patterns.numpy()
 
     def pooled(self, rows: NDArray[np.int64], size: int = 16) -> NDArray[np.float32]:
         """Return area-averaged coded patterns as features, (B, 3 * size * size) float32."""

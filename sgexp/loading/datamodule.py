@@ -32,6 +32,7 @@ class PatternDataModule(pl.LightningDataModule):
     seed : decides the order of the draws.
     overfit_batches : when not 0, train and validate on the first this many batches only (a check of the plumbing:
         a network that cannot learn them by heart is broken).
+    epoch_draws : draws an epoch; None: all of the plan.
     """
 
     def __init__(
@@ -46,9 +47,10 @@ class PatternDataModule(pl.LightningDataModule):
         workers: int = 0,
         seed: int = 0,
         overfit_batches: int = 0,
+        epoch_draws: int | None = None,
     ) -> None:
         super().__init__()
-        self.store, self.seed, self.workers = store, seed, workers
+        self.store, self.seed, self.workers, self.epoch_draws = store, seed, workers, epoch_draws
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.class_of_row = np.asarray(class_of_row, dtype=np.int64)
         base, partner, weight = np.asarray(plan.base), np.asarray(plan.partner), np.asarray(plan.weight)
@@ -68,7 +70,7 @@ class PatternDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training draws, in the order of (seed, epoch)."""
         rank, world = self._rank_and_world()
-        sampler = TrainingBatches(len(self.draws), self.batch_size, self.seed, rank, world)
+        sampler = TrainingBatches(len(self.draws), self.batch_size, self.seed, rank, world, self.epoch_draws)
         self._training = ResumableLoader(self.draws, sampler, **self._loader_arguments())
         if self._resume_from is not None:
             self._training.load_state_dict(self._resume_from)

@@ -15,9 +15,17 @@ from torch.utils.data import Sampler
 from sgexp.errors import ConfigError
 
 
-def epoch_order(n_draws: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the order of an epoch's draws: a permutation of ``range(n_draws)`` that (seed, epoch) alone decide."""
-    return np.random.default_rng([seed, epoch]).permutation(n_draws)
+def epoch_order(n_draws: int, seed: int, epoch: int, epoch_draws: int | None = None) -> NDArray[np.int64]:
+    """Return an epoch's draws in their order, which (seed, epoch) alone decide.
+
+    The plan's draws are shuffled anew for every pass through them; the epochs are consecutive stretches of
+    ``epoch_draws`` of these passes. Without ``epoch_draws`` an epoch is a pass: a permutation of ``range(n_draws)``.
+    """
+    length = epoch_draws or n_draws
+    begin, end = epoch * length, (epoch + 1) * length
+    passes = range(begin // n_draws, -(-end // n_draws))
+    stream = np.concatenate([np.random.default_rng([seed, number]).permutation(n_draws) for number in passes])
+    return stream[begin - passes[0] * n_draws : end - passes[0] * n_draws]
 
 
 class TrainingBatches(Sampler[list[int]]):
@@ -28,13 +36,22 @@ class TrainingBatches(Sampler[list[int]]):
 
     Parameters
     ----------
-    n_draws : number of draws an epoch.
+    n_draws : number of draws in the plan.
     batch_size : draws in one global batch, a multiple of ``world``.
     seed : decides, with the epoch, the order.
     rank, world : which share of each batch is ours, of how many.
+    epoch_draws : draws an epoch; None: all of the plan.
     """
 
-    def __init__(self, n_draws: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        n_draws: int,
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        epoch_draws: int | None = None,
+    ) -> None:
         if batch_size % world:
             raise ConfigError(
                 f"trainer.batch_size={batch_size} cannot be shared evenly by {world} devices: "
@@ -43,17 +60,18 @@ class TrainingBatches(Sampler[list[int]]):
         if n_draws < world:
             raise ConfigError(f"{n_draws} training draws cannot feed {world} devices: use fewer devices or more data.")
         self.n_draws, self.seed, self.rank, self.world = n_draws, seed, rank, world
-        self.batch_size = min(batch_size, n_draws // world * world)
+        self.epoch_draws = epoch_draws or n_draws
+        self.batch_size = min(batch_size, max(self.epoch_draws, world) // world * world)
         self.epoch = 0
         self.start = 0
         self.sampler = self  # Lightning calls set_epoch of a batch sampler's ``sampler``, not its own
 
     def __len__(self) -> int:
         """Return the batches of a whole epoch, whatever ``start`` is."""
-        return self.n_draws // self.batch_size
+        return max(1, self.epoch_draws // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = epoch_order(self.n_draws, self.seed, self.epoch)
+        order = epoch_order(self.n_draws, self.seed, self.epoch, max(self.epoch_draws, self.batch_size))
         share = self.batch_size // self.world
         # A generator expression reads ``start`` now; a generator function would read it only when first asked.
         batches = range(self.start, len(self))

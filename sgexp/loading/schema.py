@@ -14,9 +14,9 @@ class AugmentConfig(Component):
 
     target: ClassVar[str] = "sgexp.loading.augment.Augment"
 
-    rotate: str = one_of("quarter", "none", "quarter", "free")
-    mirror: bool = True
-    noise: float = bounded(0.05, low=0.0, high=10.0)
+    rotate: str = one_of("none", "none", "quarter", "free")
+    mirror: bool = False
+    noise: float = bounded(0.2, low=0.0, high=10.0)
     erase: float = bounded(0.0, low=0.0, high=1.0)
     erase_area: float = bounded(0.2, low=0.0, high=0.9)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import time
 
-import numpy as np
 import torch
 from pytorch_lightning import Trainer
 
@@ -23,7 +22,7 @@ def announce(
     trainer: Trainer, module: SpaceGroupModule, datamodule: PatternDataModule, plan: ResamplingPlan, store: PackedStore
 ) -> float:
     """Print rows, bytes and the time an epoch and the whole training will take; return the latter in seconds."""
-    draws, batch = len(datamodule.draws), datamodule.batch_size
+    draws, batch = datamodule.epoch_draws or len(datamodule.draws), datamodule.batch_size
     steps = max(1, draws // batch)
     limit = trainer.limit_train_batches
     steps = min(steps, limit) if isinstance(limit, int) else max(1, int(steps * limit))
@@ -69,7 +68,7 @@ def seconds_a_sample(trainer: Trainer, module: SpaceGroupModule, datamodule: Pat
 
 
 def _timed(step: object, device: torch.device) -> float:
-    """Return the median seconds of a few calls, after one to warm up."""
+    """Return the shortest of a few calls, after one to warm up: what else the machine does only ever adds."""
     assert callable(step)
     times = []
     for _ in range(_TIMED_STEPS + 1):
@@ -78,4 +77,4 @@ def _timed(step: object, device: torch.device) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
+    return min(times[1:])

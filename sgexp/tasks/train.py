@@ -114,6 +114,7 @@ def assemble(
         workers=config.trainer.workers,
         seed=config.seed,
         overfit_batches=config.trainer.overfit_batches,
+        epoch_draws=config.trainer.epoch_draws,
     )
     return module, datamodule
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sgexp.errors import ConfigError
-from sgexp.loading.samplers import EvaluationBatches, TrainingBatches
+from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
 
 
 def global_batches(n, size, world, epoch=0, seed=1, start=0):
@@ -70,3 +70,22 @@ def test_orders_of_neighbouring_seeds_share_no_pattern():
     first = np.array(global_batches(4096, 64, 1, seed=1)).ravel()
     second = np.array(global_batches(4096, 64, 1, seed=2)).ravel()
     assert abs(np.corrcoef(first, second)[0, 1]) < 0.06
+
+
+def test_epochs_of_a_given_length_are_stretches_of_whole_passes():
+    seen = np.concatenate([epoch_order(10, 3, epoch, 4) for epoch in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert len(epoch_order(10, 3, 0, 25)) == 25
+    assert (np.bincount(epoch_order(10, 3, 1, 20)) == 2).all()
+
+
+def test_an_epoch_without_a_length_is_one_pass():
+    assert (epoch_order(10, 3, 2) == epoch_order(10, 3, 2, 10)).all()
+
+
+@pytest.mark.parametrize(("draws", "length", "batches"), [(100, 32, 4), (5, 32, 4), (100, 4, 1), (100, None, 12)])
+def test_the_length_of_an_epoch_sets_its_steps_whatever_the_plan(draws, length, batches):
+    sampler = TrainingBatches(draws, 8, 0, epoch_draws=length)
+    found = list(sampler)
+    assert len(found) == len(sampler) == batches
+    assert {len(batch) for batch in found} == {min(8, length or 8)}
