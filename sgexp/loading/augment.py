@@ -27,6 +27,8 @@ class Augment(nn.Module):
     ----------
     rotate : "none"; "quarter", each pattern by its own multiple of 90 degrees; or "free", by its own angle (bilinear).
     mirror : mirror half of the stacks, with the label swapped in enantiomorphic groups.
+    zoom : largest change of the camera length, as a share: each stack is scaled by its own factor between 1 - zoom and
+        1 / (1 - zoom) (bilinear), uniform in its logarithm.
     noise : standard deviation of normal noise on each pixel, in units of the pattern's own standard deviation.
     erase : probability that a pattern has one rectangle replaced by its mean (Zhong et al. 2020, arXiv:1708.04896).
     erase_area : largest share of a pattern that is erased; sides are drawn uniformly below its square root.
@@ -38,6 +40,7 @@ class Augment(nn.Module):
         self,
         rotate: str,
         mirror: bool,
+        zoom: float,
         noise: float,
         erase: float,
         erase_area: float,
@@ -46,7 +49,7 @@ class Augment(nn.Module):
         seed: int,
     ) -> None:
         super().__init__()
-        self.rotate, self.mirror, self.noise = rotate, mirror, noise
+        self.rotate, self.mirror, self.zoom, self.noise = rotate, mirror, zoom, noise
         self.erase, self.erase_area, self.seed = erase, erase_area, seed
         self.mirror_class: Tensor
         self.register_buffer("mirror_class", mirrored_classes(classes), persistent=False)
@@ -55,21 +58,24 @@ class Augment(nn.Module):
     @torch.no_grad()
     def forward(self, patterns_BCHW: Tensor, labels_B: Tensor, draws_B: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return augmented patterns and their labels; the same draw of the same epoch always gives the same ones."""
-        if not (self.mirror or self.noise or self.erase or self.rotate != "none"):
+        if not (self.mirror or self.zoom or self.noise or self.erase or self.rotate != "none"):
             return patterns_BCHW, labels_B
         batch, patterns = patterns_BCHW.shape[:2]
-        numbers = uniform(draw_keys(self.seed, epoch, draws_B), 2 + 6 * patterns)
-        per_pattern = numbers[:, 2:].reshape(batch, patterns, 6)
+        numbers = uniform(draw_keys(self.seed, epoch, draws_B), 3 + 6 * patterns)
+        per_pattern = numbers[:, 3:].reshape(batch, patterns, 6)
         flip_B = torch.zeros(batch, dtype=torch.bool, device=labels_B.device)
         if self.mirror:
             partner_B = self.mirror_class[labels_B]
             flip_B = (numbers[:, 0] < 0.5) & (partner_B >= 0)
             labels_B = torch.where(flip_B, partner_B, labels_B)
-        if self.rotate == "free":
-            patterns_BCHW = _turn(patterns_BCHW, per_pattern[..., 0] * (2 * math.pi), flip_B)
-        else:
+        if self.rotate != "free":
             quarters = (per_pattern[..., 0] * 4).to(torch.int64) if self.rotate == "quarter" else None
             patterns_BCHW = _quarter_turn(patterns_BCHW, quarters, flip_B)
+        if self.rotate == "free" or self.zoom:
+            angle_BC = per_pattern[..., 0] * (2 * math.pi if self.rotate == "free" else 0.0)
+            flip_B = flip_B & (self.rotate == "free")  # quarter turns have done it
+            scale_B = torch.exp((2 * numbers[:, 2] - 1) * math.log1p(-self.zoom))
+            patterns_BCHW = _turn(patterns_BCHW, angle_BC, scale_B, flip_B)
         if self.noise:
             patterns_BCHW = patterns_BCHW + self.noise * self._noise(numbers[:, 1], epoch, patterns_BCHW[0])
         if self.erase:
@@ -115,11 +121,12 @@ def _quarter_turn(patterns_BCHW: Tensor, quarters_BC: Tensor | None, flip_B: Ten
     return torch.where(left_right[..., None, None], out.flip(-1), out)
 
 
-def _turn(patterns_BCHW: Tensor, angles_BC: Tensor, flip_B: Tensor) -> Tensor:
-    """Mirror left-right where ``flip_B`` and rotate each pattern by its angle (radians), bilinear, edges repeated."""
+def _turn(patterns_BCHW: Tensor, angles_BC: Tensor, scale_B: Tensor, flip_B: Tensor) -> Tensor:
+    """Mirror left-right where ``flip_B``, rotate each pattern (radians) and enlarge it; bilinear, edges repeated."""
     batch, patterns, height, width = patterns_BCHW.shape
     sign = torch.where(flip_B, -1.0, 1.0)[:, None].expand_as(angles_BC)
-    cos, sin, zero = torch.cos(angles_BC), torch.sin(angles_BC), torch.zeros_like(angles_BC)
+    shrink_B1 = 1.0 / scale_B[:, None]
+    cos, sin, zero = torch.cos(angles_BC) * shrink_B1, torch.sin(angles_BC) * shrink_B1, torch.zeros_like(angles_BC)
     rows = [torch.stack([sign * cos, -sign * sin, zero], -1), torch.stack([sin, cos, zero], -1)]
     grid = F.affine_grid(
         torch.stack(rows, -2).reshape(-1, 2, 3), [batch * patterns, 1, height, width], align_corners=False

@@ -16,6 +16,7 @@ class AugmentConfig(Component):
 
     rotate: str = one_of("none", "none", "quarter", "free")
     mirror: bool = False
+    zoom: float = bounded(0.05, low=0.0, high=0.5)
     noise: float = bounded(0.2, low=0.0, high=10.0)
     erase: float = bounded(0.0, low=0.0, high=1.0)
     erase_area: float = bounded(0.2, low=0.0, high=0.9)

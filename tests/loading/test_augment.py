@@ -8,8 +8,8 @@ from sgexp.loading.augment import Augment, mirrored_classes
 CLASSES = [14, 76, 78, 91, 225]  # 76 and 78 are each other's mirror image; 91's partner, 95, is missing
 
 
-def augment(rotate="none", mirror=False, noise=0.0, erase=0.0, erase_area=0.2, seed=7, classes=CLASSES):
-    return Augment(rotate, mirror, noise, erase, erase_area, classes=classes, seed=seed)
+def augment(rotate="none", mirror=False, zoom=0.0, noise=0.0, erase=0.0, erase_area=0.2, seed=7, classes=CLASSES):
+    return Augment(rotate, mirror, zoom, noise, erase, erase_area, classes=classes, seed=seed)
 
 
 def batch_of(n=64, pixels=9, seed=0):
@@ -18,7 +18,7 @@ def batch_of(n=64, pixels=9, seed=0):
     return patterns, torch.arange(n) % len(CLASSES), torch.arange(n) * 3
 
 
-EVERYTHING = {"rotate": "quarter", "mirror": True, "noise": 0.1, "erase": 0.5}
+EVERYTHING = {"rotate": "quarter", "mirror": True, "zoom": 0.1, "noise": 0.1, "erase": 0.5}
 
 
 @pytest.mark.parametrize("options", [EVERYTHING, EVERYTHING | {"rotate": "free"}], ids=["quarter", "free"])
@@ -106,3 +106,15 @@ def test_erasing_hits_the_asked_share_and_stays_below_its_area():
 def test_nothing_asked_changes_nothing():
     patterns, labels, draws = batch_of()
     assert augment()(patterns, labels, draws, 0)[0] is patterns
+
+
+def test_zoom_scales_the_three_patterns_of_a_stack_alike_and_by_no_more_than_asked():
+    n, pixels = 200, 41
+    y, x = torch.meshgrid(torch.arange(pixels) - pixels // 2, torch.arange(pixels) - pixels // 2, indexing="ij")
+    blob = torch.exp(-(x**2 + y**2) / (2 * 5.0**2))
+    patterns = blob.expand(n, 3, pixels, pixels).contiguous()
+    out, _ = augment(zoom=0.2)(patterns, torch.zeros(n, dtype=torch.int64), torch.arange(n), 0)
+    size = (out.sum((-2, -1)) / blob.sum()).sqrt()  # the area of a blob grows with the square of its scale
+    torch.testing.assert_close(size, size[:, :1].expand_as(size))
+    assert 0.78 < size.min() < 0.85 and 1.18 < size.max() < 1.28
+    assert abs(float(size.log().mean())) < 0.03
