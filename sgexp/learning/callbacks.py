@@ -132,4 +132,7 @@ def cut_rows_past(path: Path, step: int) -> float:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text.getvalue())
     os.replace(temporary, path)
-    return float(rows[-1]["seconds"]) if rows else 0.0
+    try:
+        return float(rows[-1]["seconds"]) if rows else 0.0
+    except (TypeError, ValueError):  # somebody has edited the file: the time is lost, the training is not
+        return 0.0

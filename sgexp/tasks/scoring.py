@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sgexp.tasks.prepare import Data
 
 _ROWS_AT_ONCE = 2048  # patterns read at once for radial profiles: bounds the memory
-_BASELINE_TRAIN_ROWS = 20_000  # baselines learn from at most so many training samples
+BASELINE_TRAIN_ROWS = 20_000  # baselines learn from at most so many training samples, or they would take hours
 
 
 def score(config: Config, data: Data, split: Split, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def score(config: Config, data: Data, split: Split, predictions: Mapping[str, Pr
         "metrics": {part: item.as_dict() for part, item in found.items()},
         "counts": {part: item.counts for part, item in found.items()},
         "figure_notes": {part: list(item.notes) for part, item in found.items() if item.notes},
+        "baseline_train_samples": min(len(split.rows("train")), BASELINE_TRAIN_ROWS),
         "baselines": {
             name: {part: item.as_dict() for part, item in score_baseline(name, config, data, split, tests).items()}
             for name in config.evaluation.baselines
@@ -54,8 +55,7 @@ def score_baseline(
         return {}
     chosen = baseline(name)
     rows = split.rows("train")
-    if len(rows) > _BASELINE_TRAIN_ROWS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, _BASELINE_TRAIN_ROWS, replace=False))
+    rows = rows[thinned(data.catalog.space_group[rows], BASELINE_TRAIN_ROWS)]
     labels = data.catalog.space_group[rows].astype(np.int64)
     families = train_families(data, split)
     joint = Predictions.concatenate(list(predictions.values()))
@@ -68,6 +68,18 @@ def score_baseline(
         answers = item.answered_by(logits)
         results[part] = evaluate(answers, families, config.evaluation, probabilistic=chosen.probabilistic)
     return results
+
+
+def thinned(labels_N: np.ndarray, most: int) -> np.ndarray:
+    """Return about ``most`` of ``range(N)``, ascending: the same share of each class, at least one sample of each."""
+    if len(labels_N) <= most:
+        return np.arange(len(labels_N))
+    order = np.random.default_rng(0).permutation(len(labels_N))
+    order = order[np.argsort(labels_N[order], kind="stable")]
+    _, starts, counts = np.unique(labels_N[order], return_index=True, return_counts=True)
+    rank = np.arange(len(order)) - np.repeat(starts, counts)
+    share = most / len(labels_N)
+    return np.sort(order[rank < np.maximum(1, np.floor(np.repeat(counts, counts) * share))])
 
 
 def baseline_features(kind: str, data: Data, rows: np.ndarray) -> np.ndarray:
