@@ -5,12 +5,10 @@ A person's mistake ends in one sentence and exit code 2 (a wrong question) or 1 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgexp import usage
@@ -32,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _print(usage.help_text(typed))
         if "--version" in typed:
             return _print(usage.version_text() + "\n")
+        if "SGEXP_RUN_FOLDER" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+            return join(os.environ["SGEXP_RUN_FOLDER"], os.environ["LOCAL_RANK"])
         return run(usage.parse(typed))
     except UserError as error:
         print(f"sgexp: {error}", file=sys.stderr)
@@ -53,6 +53,24 @@ def run(arguments: usage.Arguments) -> int:
     runner = Runner(n_jobs=len(jobs))
     hydra_main(runner.job, arguments)
     return runner.finish()
+
+
+def join(folder: str, rank: str) -> int:
+    """Take part, silently, in the run of another process, which started this one; its folder holds the config."""
+    import warnings
+
+    from sgexp.config import resumed
+    from sgexp.console import console
+
+    console.quiet = True
+    warnings.simplefilter("ignore")  # the first process shows them
+    try:
+        dispatch(resumed(folder))
+    except KeyboardInterrupt:  # the first process, which has been told too, says so
+        return 0
+    except UserError as error:
+        raise UserError(f"process {rank} of the run failed, and so does the run: {error}") from error
+    return 0
 
 
 def check_all(composer: Any, arguments: usage.Arguments) -> list[list[str]]:
@@ -142,23 +160,12 @@ def dispatch(config: Config) -> Any:
     """Import the task that was asked for and call it with the typed config."""
     import importlib
 
+    from sgexp.console import interrupts_later
+
     module, _, function = type(config.task).target.rpartition(".")
     with interrupts_later():
         task = getattr(importlib.import_module(module), function)
     return task(config)
-
-
-@contextlib.contextmanager
-def interrupts_later() -> Iterator[None]:
-    """Keep Ctrl-C until the body is done: inside the import of a compiled library it would abort the process."""
-    held: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if held:
-        raise KeyboardInterrupt
 
 
 def _print(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -29,11 +30,12 @@ from typing import Any, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from sgexp.errors import ConfigError, UserError
+from sgexp.errors import ConfigError, DataError, UserError
 
 SCHEMA_VERSION = 1
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 10 * HEARTBEAT_SECONDS  # a run on another host whose heart stopped this long ago is interrupted
+DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # also: a quota, a limit on the size of files
 Status = Literal["running", "finished", "failed", "interrupted"]
 
 _RECORDED_PACKAGES = (
@@ -43,7 +45,8 @@ _RECORDED_PACKAGES = (
 
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
 _NOT_THE_EXPERIMENT = frozenset(
-    {"name", "output_dir", "data_dir", "resume", "logger", "callbacks", "dataset.root", "task.folder"}
+    {"name", "output_dir", "data_dir", "resume", "logger", "task.folder"}
+    | {"callbacks.progress", "callbacks.checkpoint_steps"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers")}
     | {"simulation.processes", "simulation.engine.device"}
 )
@@ -71,6 +74,8 @@ def write_text(path: Path, text: str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written ({error.strerror}): free some space there") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -133,12 +138,21 @@ def _alive(record: Mapping[str, Any]) -> bool:
     if record.get("host") == socket.gethostname():
         try:
             os.kill(int(record["pid"]), 0)
-        except (ProcessLookupError, KeyError, ValueError, TypeError):
-            return False
         except PermissionError:
-            return True
-        return True
+            pass
+        except (OSError, KeyError, ValueError, TypeError, OverflowError):
+            return False
+        # Numbers are given again, in a container soon: the same number is the same process if it began then too.
+        return record.get("pid_since") in (None, _began(int(record["pid"])))
     return time.time() - float(record.get("heartbeat", 0.0)) < STALE_SECONDS
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began, in the system's ticks, where the system says so (Linux)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 class RunFolder:
@@ -221,8 +235,8 @@ class RunFolder:
     def _recorded(self, facts: Mapping[str, Any]) -> Iterator[RunFolder]:
         started, before = time.time(), float(self._record.get("wall_seconds", 0.0))
         self._record.pop("error", None)
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "started": _timestamp(), "heartbeat": time.time()}
-        self.update(status="running", **who, **facts)
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "pid_since": _began(os.getpid())}
+        self.update(status="running", **who, started=_timestamp(), heartbeat=time.time(), **facts)
         heart = threading.Thread(target=self._beat, daemon=True)
         heart.start()
         status: Status = "failed"
@@ -243,7 +257,7 @@ class RunFolder:
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(OSError):  # a full disk must not end a run through its heartbeat
+            with contextlib.suppress(DataError):  # a full disk must not end a run through its heartbeat
                 self.update(heartbeat=time.time())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -105,7 +106,7 @@ class Crystals:
             raise DataError(f"The folder {folder} cannot be made ({error.strerror}): choose data_dir=DIR.") from error
         with _waited_for(FileLock(f"{folder}.lock")):
             if not _is_complete(folder, facts):
-                (folder / COMPLETE_FILE).unlink(missing_ok=True)
+                _drop_changed(folder)
                 generate(folder)
                 _mark_complete(folder, facts)
         return folder
@@ -149,6 +150,18 @@ def _mark_complete(folder: Path, facts: Mapping[str, Any]) -> None:
     text = json.dumps({"recipe": facts, "bytes": _data_sizes(folder)}, indent=1, sort_keys=True)
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, folder / COMPLETE_FILE)
+
+
+def _drop_changed(folder: Path) -> None:
+    """Delete the files that no longer have the size they were finished with: they are made again."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        sizes = json.loads((folder / COMPLETE_FILE).read_text(encoding="utf-8"))["bytes"]
+        for name, size in sizes.items():
+            path = folder / name
+            if path.parent == folder and path.is_file() and path.stat().st_size != size:
+                console.print(f"[yellow]{path} is damaged: its patterns are simulated again.[/yellow]")
+                path.unlink()
+    (folder / COMPLETE_FILE).unlink(missing_ok=True)
 
 
 def _is_complete(folder: Path, facts: Mapping[str, Any]) -> bool:

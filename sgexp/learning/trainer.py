@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import subprocess
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
@@ -27,6 +30,7 @@ from sgexp.learning.gather import gather_by_row
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.schema import CallbacksConfig, LoggerConfig, TrainerConfig
 from sgexp.loading.batches import Batch
+from sgexp.loading.samplers import check_shares
 
 _PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
@@ -39,25 +43,43 @@ class Trainer(pl.Trainer):
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Train."""
-        with _interruptible():
+        with self._interruptible():
             super().fit(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Return what ``predict_step`` returned for each batch."""
-        with _interruptible():
+        with self._interruptible():
             return super().predict(*args, **kwargs)
 
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        try:
+            yield
+        except SystemExit as ended:
+            if not isinstance(ended.__context__, KeyboardInterrupt):
+                raise
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._processes().clear()
+            raise KeyboardInterrupt from ended
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    try:
-        yield
-    except SystemExit as ended:
-        if not isinstance(ended.__context__, KeyboardInterrupt):
-            raise
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        raise KeyboardInterrupt from ended
+    def _processes(self) -> list[subprocess.Popen[str]]:
+        """The further processes that this trainer started; who is taken off the list is no longer watched.
+
+        (Lightning looks after them from a thread, and kills this process when one of them ends with an error.)
+        """
+        return getattr(self.strategy.launcher, "procs", [])
+
+    def disband(self) -> None:
+        """Wait for the further processes of a distributed run to end, so that this process can run something else."""
+        if not self._processes():
+            return
+        for process in self._processes():
+            process.wait()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            os.environ.pop(name, None)
 
 
 def make_trainer(
@@ -73,7 +95,7 @@ def make_trainer(
     Asks for nothing that is not there: a GPU or a number of devices that this machine lacks is a ``ConfigError``.
     """
     hush_lightning()
-    on_gpu, devices = _devices(config)
+    on_gpu, devices = choose_devices(config)
     parallel = devices * config.nodes > 1
     precision = config.precision if config.precision != "auto" else ("bf16" if on_gpu else "32")
     return Trainer(
@@ -106,8 +128,11 @@ def make_trainer(
     )
 
 
-def _devices(config: TrainerConfig) -> tuple[bool, int]:
-    """Return whether to use GPUs, and how many devices on this machine."""
+def choose_devices(config: TrainerConfig) -> tuple[bool, int]:
+    """Return whether to use GPUs, and how many devices on this machine; refuse what is not there.
+
+    Cheap: to be asked before any data are made.
+    """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if config.accelerator == "gpu" and gpus == 0:
         raise ConfigError(
@@ -120,6 +145,7 @@ def _devices(config: TrainerConfig) -> tuple[bool, int]:
         raise ConfigError(
             f"trainer.devices={devices}, but this machine has {gpus} GPU(s): choose at most {gpus}, or 0 for all."
         )
+    check_shares(config.batch_size, devices * config.nodes)
     return on_gpu, devices
 
 

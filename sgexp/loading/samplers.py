@@ -28,6 +28,15 @@ def epoch_order(n_draws: int, seed: int, epoch: int, epoch_draws: int | None = N
     return stream[begin - passes[0] * n_draws : end - passes[0] * n_draws]
 
 
+def check_shares(batch_size: int, world: int) -> None:
+    """Refuse a batch that so many devices cannot share evenly."""
+    if batch_size % world:
+        raise ConfigError(
+            f"trainer.batch_size={batch_size} cannot be shared evenly by {world} devices: "
+            f"choose a multiple of {world}, such as {max(world, batch_size // world * world)}."
+        )
+
+
 class TrainingBatches(Sampler[list[int]]):
     """Batches of one epoch's draws; every rank has the same number of equally large ones.
 
@@ -52,11 +61,7 @@ class TrainingBatches(Sampler[list[int]]):
         world: int = 1,
         epoch_draws: int | None = None,
     ) -> None:
-        if batch_size % world:
-            raise ConfigError(
-                f"trainer.batch_size={batch_size} cannot be shared evenly by {world} devices: "
-                f"choose a multiple of {world}, such as {max(world, batch_size // world * world)}."
-            )
+        check_shares(batch_size, world)
         if n_draws < world:
             raise ConfigError(f"{n_draws} training draws cannot feed {world} devices: use fewer devices or more data.")
         self.n_draws, self.seed, self.rank, self.world = n_draws, seed, rank, world

@@ -216,7 +216,7 @@ def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Com
     ]
     total = sum(len(energies) for file in files for energies in file.energies_kev)
     try:
-        with _one_thread_each():
+        with _one_thread_each(), console.interrupts_not_inherited():
             for worker in workers:
                 worker.start()
         with console.progress() if progress else nullcontext() as bar:

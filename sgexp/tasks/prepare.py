@@ -14,12 +14,15 @@ from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import Catalog
 from sgexp.data.packed import PackedStore
+from sgexp.data.schema import CrystalsDataset
 from sgexp.data.split import UNUSED, Split
 from sgexp.data.transforms import Transform
-from sgexp.errors import DataError
+from sgexp.errors import ConfigError, DataError
+from sgexp.learning.trainer import choose_devices
 from sgexp.report.terminal import notes_text
 from sgexp.schema import build, plain
 from sgexp.simulation.generation import generate
+from sgexp.simulation.protocol import check_sampling
 
 if TYPE_CHECKING:
     from sgexp.config import Config
@@ -59,6 +62,20 @@ class PooledFeatures:
 
     def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
         return self.store.pooled(self.rows[chosen])
+
+
+def refuse_what_cannot_be(config: Config) -> None:
+    """Refuse, before any data are made, devices that are not there and settings that contradict one another."""
+    choose_devices(config.trainer)
+    if not isinstance(config.dataset, CrystalsDataset):
+        return
+    check_sampling(config.simulation)
+    pixels, stored = config.transform.arguments()["pixels"], config.simulation.pixels
+    if pixels > stored:
+        raise ConfigError(
+            f"transform.pixels={pixels} is more than simulation.pixels={stored}: patterns cannot be enlarged; set "
+            f"size.train_pixels to {stored} or less"
+        )
 
 
 def prepare_data(config: Config) -> Data:

@@ -14,6 +14,7 @@ import torch
 
 from sgexp.data.audit import Audit
 from sgexp.data.split import PARTS, Split
+from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.report import pictures
 from sgexp.runs import RunFolder, config_hash, write_text
@@ -72,15 +73,16 @@ def identity(config: Config) -> dict[str, Any]:
     return {"task": "train", "name": config.name, "seed": config.seed, "config_hash": config_hash(plain(config))}
 
 
-def checkpoint_to_resume(run: RunFolder, config: Config) -> str | None:
+def checkpoint_to_resume(run: RunFolder) -> str | None:
     """Return the last checkpoint of an interrupted run, or None to begin at the beginning."""
     path = run.path("checkpoints", "last.ckpt")
-    return str(path) if config.resume and path.exists() else None
+    return str(path) if path.exists() else None
 
 
 def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan, overlap: Audit) -> None:
     """Record who trains and tests, what is drawn, what was set aside, and how the classes are distributed."""
     catalog = data.catalog
+    refuse_other_data(run, catalog.fingerprint, split)
     parts = np.array(PARTS)[split.part]
     columns = (catalog.path, catalog.key, catalog.material, catalog.family, catalog.space_group, catalog.energy_kev)
     header = ("row", "path", "key", "material", "family", "space_group", "energy_kev", "split")
@@ -101,6 +103,18 @@ def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan,
         set_aside=len(bad),
         draws=len(plan),
     )
+
+
+def refuse_other_data(run: RunFolder, fingerprint: str, split: Split) -> None:
+    """Refuse to go on in a run that began with other data or another split: its result would be of neither."""
+    before = run.record
+    if (
+        before.get("data_fingerprint", fingerprint) != fingerprint
+        or before.get("split", {}).get("digest", split.digest()) != split.digest()
+    ):
+        raise ConfigError(
+            f"resume={run.folder}: the data are no longer those that the run began with; start a new run on them"
+        )
 
 
 def stamps(data: Data, split: Split) -> list[str]:

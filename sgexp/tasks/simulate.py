@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sgexp.console import console
 from sgexp.crystallography.library import load_library
 from sgexp.errors import ConfigError
-from sgexp.simulation.generation import generate
+from sgexp.simulation.generation import generate, settings_fingerprint
+from sgexp.simulation.protocol import check_sampling
 from sgexp.tasks.prepare import the_crystals
 from sgexp.tasks.schema import SimulateTask
 
@@ -21,14 +22,21 @@ def simulate(config: Config) -> None:
     """Simulate the chosen crystals; started again after an interruption it goes on where it was."""
     task = config.task
     assert isinstance(task, SimulateTask)
+    check_sampling(config.simulation)
     crystals = choose(task, config)[: task.limit]
-    folder = Path(task.folder) if task.folder else Path(config.data_dir) / "simulated"
+    folder = Path(task.folder) if task.folder else default_folder(task, config, crystals)
     console.print(f"{len(crystals):,} crystals, to {folder}")
     try:
         generate(crystals, folder, config.simulation)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
     console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
+
+
+def default_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) -> Path:
+    """Return a folder below the data folder that other crystals or settings do not share."""
+    fingerprint = settings_fingerprint(crystals, config.simulation, config.simulation.engine)
+    return Path(config.data_dir) / "simulated" / f"{task.source}-{fingerprint[:10]}"
 
 
 def choose(task: SimulateTask, config: Config) -> list[Crystal]:

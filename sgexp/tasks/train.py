@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytorch_lightning as pl
 
-from sgexp.console import console
+from sgexp.console import console, interrupts_later
 from sgexp.data.audit import audit
 from sgexp.data.split import PARTS, Split
+from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.trainer import make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.report import terminal
-from sgexp.runs import RunFolder
+from sgexp.runs import DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.forecast import announce
-from sgexp.tasks.prepare import Data, prepare_data
+from sgexp.tasks.prepare import Data, prepare_data, refuse_what_cannot_be
 from sgexp.tasks.scoring import score
 
 if TYPE_CHECKING:
@@ -30,15 +31,23 @@ if TYPE_CHECKING:
 
 def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
-    run = records.open_run(config)
-    if run.writes:
-        console.print(terminal.config_tree(plain(config)))
-    console.print(f"[bold]run folder[/bold] {run.folder}")
+    refuse_what_cannot_be(config)
+    with interrupts_later():  # a run folder is made whole
+        run = records.open_run(config)
     try:
         with run.recording(**records.identity(config)):
+            console.print(terminal.config_tree(plain(config)))
+            console.print(f"[bold]run folder[/bold] {run.folder}")
             results = experiment(config, run)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; go on with: python -m sgexp resume={run.folder}") from None
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        raise DataError(
+            f"{error.filename or run.folder} cannot be written ({error.strerror}): free some space, then go on with: "
+            f"python -m sgexp resume={run.folder}"
+        ) from error
     if run.writes:
         for line in results["stamps"]:
             console.print(f"[bold red]{line}[/bold red]")
@@ -61,16 +70,17 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     module, datamodule = assemble(config, data, split, plan)
     trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=config.logger)
     announce(trainer, module, datamodule, plan, data.store)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run, config))
+    trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run))
     load_weights(module, run.path("checkpoints", "best.ckpt"))
 
     parts = [part for part in PARTS[1:] if len(split.rows(part))]
     predictions = {part: predict_part(trainer, module, datamodule, data, part) for part in parts}
-    results = score(config, data, split, predictions)
-    if run.writes:
-        records.write_predictions(run, predictions)
-        records.draw_examples(run, data, predictions, config.seed)
-    run.update(**results)
+    if not run.writes:
+        return {}
+    trainer.disband()
+    records.write_predictions(run, predictions)
+    records.draw_examples(run, data, predictions, config.seed)
+    run.update(**score(config, data, split, predictions))
     return run.record
 
 

@@ -38,6 +38,7 @@ class Ended:
 def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
     """Start the command in a process group of its own, as a terminal does."""
     options["env"] = os.environ | {"COLUMNS": "400"} | options.pop("env", {})
+    cwd.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "sgexp", *arguments],
         cwd=cwd,

@@ -1,0 +1,46 @@
+"""Two processes train one run: one folder, one voice, every sample once, the figures of a single process."""
+
+import numpy as np
+import pytest
+
+from .commands import TINY, command, only_run, result, runs
+from .test_run_folder import FILES, arrays, table
+
+DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.epochs=2", "trainer.batch_size=10")
+
+
+@pytest.mark.slow
+def test_two_processes_leave_one_run_like_that_of_a_single_one(tmp_path):
+    ended = command("size=tiny", *DDP, "augment=none", "model.norm=group", cwd=tmp_path / "two")
+    assert ended.code == 0, ended.err
+    assert ended.err == ""
+    two = only_run(tmp_path / "two")
+    assert {path.relative_to(two).as_posix() for path in two.rglob("*") if path.is_file()} == FILES
+    assert result(two)["status"] == "finished"
+    for said in ("data 60 samples", "split train", "training 31 draws", "Results on crystals"):
+        assert ended.words.count(said) == 1, said
+
+    found = arrays(two / "predictions_test.npz")
+    _, rows = table(two / "split.csv")
+    assert sorted(found["row"].tolist()) == [int(row["row"]) for row in rows if row["split"].startswith("test")]
+
+    single = command("size=tiny", *DDP, "trainer.devices=1", "augment=none", "model.norm=group", cwd=tmp_path / "one")
+    assert single.code == 0, single.err
+    expected = arrays(only_run(tmp_path / "one") / "predictions_test.npz")
+    assert np.array_equal(found["row"], expected["row"])
+    assert np.allclose(found["logits"], expected["logits"], atol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_sweep_may_hold_several_distributed_jobs(tmp_path):
+    ended = command("-m", "size=tiny", *DDP, "evaluation.baselines=[]", "seed=1,2", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert [result(folder)["status"] for folder in runs(tmp_path)] == ["finished", "finished"]
+    assert len({result(folder)["seed"] for folder in runs(tmp_path)}) == 2
+
+
+def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_made(tmp_path):
+    ended = command(*TINY, *DDP, "trainer.batch_size=7", f"data_dir={tmp_path / 'data'}", cwd=tmp_path)
+    assert ended.code == 2
+    assert "trainer.batch_size=7" in ended.sentence
+    assert not list(tmp_path.iterdir())
