@@ -101,7 +101,7 @@ class PackedStore:
         return patterns.numpy()
 
     def pooled(self, rows: NDArray[np.int64], size: int = 16) -> NDArray[np.float32]:
-        """Return area-averaged coded patterns as features, (B, 3 * size * size) float32; small ones stay as they are."""
+        """Return area-averaged coded patterns as features (B, 3 * size * size); small ones stay as they are."""
         rows, size = np.asarray(rows), min(size, self.pixels)
         features = np.empty((len(rows), 3 * size * size), dtype=np.float32)
         for start in range(0, len(rows), _POOL_ROWS):

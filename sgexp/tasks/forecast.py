@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 
 import torch
 from pytorch_lightning import Trainer
@@ -46,30 +47,35 @@ def announce(
 
 
 def seconds_a_sample(trainer: Trainer, module: SpaceGroupModule, datamodule: PatternDataModule) -> tuple[float, float]:
-    """Measure training and evaluation on one batch with a copy of the network (no random number is used up)."""
+    """Measure loading, training and evaluating one batch, with a copy of the network (no random number is used up)."""
     device = trainer.strategy.root_device
     count = min(datamodule.batch_size // max(1, trainer.world_size) or 1, len(datamodule.draws))
-    batch = datamodule.draws.__getitems__(list(range(count)))
-    patterns, labels = batch["patterns"].to(device), batch["label"].to(device)
     with torch.random.fork_rng(devices=[]):
-        model = copy.deepcopy(module.model).to(device)
-        loss = copy.deepcopy(module.loss).to(device)
+        model, loss = copy.deepcopy(module.model).to(device), copy.deepcopy(module.loss).to(device)
+        optimizer, _ = module.make_optimizer(model, 1)
+
+        def forward(augment: bool) -> tuple[torch.Tensor, torch.Tensor]:
+            batch = datamodule.draws.__getitems__(list(range(count)))
+            patterns, labels = module.standardise(batch["patterns"].to(device)), batch["label"].to(device)
+            if augment and module.augment is not None:
+                patterns, labels = module.augment(patterns, labels, batch["draw"].to(device), 0)
+            with trainer.precision_plugin.forward_context():
+                return model(patterns).float(), labels
 
         def step() -> None:
-            data = module.standardise(patterns)
-            loss(model(data).float(), labels).backward()
+            optimizer.zero_grad()
+            loss(*forward(augment=True)).backward()
+            optimizer.step()
 
         training = _timed(step, device) / count
         model.eval()
         with torch.no_grad():
-            data = module.standardise(patterns)
-            evaluation = _timed(lambda: model(data), device) / count
+            evaluation = _timed(lambda: forward(augment=False), device) / count
     return training, evaluation
 
 
-def _timed(step: object, device: torch.device) -> float:
+def _timed(step: Callable[[], object], device: torch.device) -> float:
     """Return the shortest of a few calls, after one to warm up: what else the machine does only ever adds."""
-    assert callable(step)
     times = []
     for _ in range(_TIMED_STEPS + 1):
         start = time.perf_counter()

@@ -56,7 +56,7 @@ def make_module(*, dropout=0.2, classes=CLASSES, seed=5):
         make_optimizer,
         classes,
         standardise=lambda coded: coded - coded.mean((-2, -1), keepdim=True),
-        augment=Augment("none", False, 0.1, 0.0, 0.2, classes=classes, seed=seed),
+        augment=Augment("none", False, 0.0, 0.1, 0.0, 0.2, classes=classes, seed=seed),
         seed=seed,
         hyperparameters={"model": "tiny", "lr": 0.01, "decay_norms": False},
     )
