@@ -53,7 +53,7 @@ def parts(model: str):
     """Return a network, its loss, augmentation and transform; the same ones at every call."""
     torch.manual_seed(SEED)
     network = build({"small": SmallNetConfig(), "resnet18": ResNetConfig(depth=18)}[model], n_classes=len(CLASSES))
-    augment = Augment("quarter", True, 0.05, 0.0, 0.2, classes=CLASSES, seed=SEED)
+    augment = Augment("none", False, 0.05, 0.2, 0.0, 0.2, classes=CLASSES, seed=SEED)
     transform = Transform(code="log", exponent=0.25, pixels=64, standardise=True)
     return network, CrossEntropy(0.0), augment, transform
 
