@@ -33,6 +33,7 @@ class Component:
     """A choice of a config group that builds an object: ``target`` is its dotted path, the fields its arguments."""
 
     target: ClassVar[str]
+    treats_imbalance: ClassVar[bool] = False  # a sampler or loss that makes rare classes count for more
 
     def arguments(self) -> dict[str, Any]:
         """Return the fields as keyword arguments (shallow: nested schemas stay objects)."""

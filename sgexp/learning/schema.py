@@ -51,6 +51,7 @@ class WeightedConfig(Component):
     """Cross-entropy weighted by inverse class frequency."""
 
     target: ClassVar[str] = "sgexp.learning.losses.Weighted"
+    treats_imbalance: ClassVar[bool] = True
 
     power: float = bounded(1.0, low=0.0, high=2.0)
     label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
@@ -61,6 +62,7 @@ class LogitAdjustedConfig(Component):
     """Logit-adjusted cross-entropy (Menon et al. 2021)."""
 
     target: ClassVar[str] = "sgexp.learning.losses.LogitAdjusted"
+    treats_imbalance: ClassVar[bool] = True
 
     tau: float = bounded(1.0, low=0.0, high=10.0)
     label_smoothing: float = bounded(0.0, low=0.0, high=0.99)

@@ -20,6 +20,7 @@ class RandomOverSampler(Component):
     """Samples of small classes drawn again."""
 
     target: ClassVar[str] = "sgexp.sampling.random_selection.RandomOver"
+    treats_imbalance: ClassVar[bool] = True
     balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
     cap: int = bounded(100, low=1)
     table: dict[int, int] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class RandomUnderSampler(Component):
     """Samples of large classes left out."""
 
     target: ClassVar[str] = "sgexp.sampling.random_selection.RandomUnder"
+    treats_imbalance: ClassVar[bool] = True
     balance: str = one_of("median", "minority", "sqrt", "median", "cap", "table")
     cap: int = bounded(100, low=1)
     table: dict[int, int] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class SmoteSampler(Component):
     """Points between samples of small classes and their neighbours."""
 
     target: ClassVar[str] = "sgexp.sampling.smote.Smote"
+    treats_imbalance: ClassVar[bool] = True
     balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
     cap: int = bounded(100, low=1)
     table: dict[int, int] = field(default_factory=dict)

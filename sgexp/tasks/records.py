@@ -79,6 +79,12 @@ def checkpoint_to_resume(run: RunFolder) -> str | None:
     return str(path) if path.exists() else None
 
 
+def checkpoint_to_judge(run: RunFolder) -> Path | None:
+    """Return the weights that were best on validation; without validation the last ones; None: those at hand."""
+    paths = (run.path("checkpoints", f"{name}.ckpt") for name in ("best", "last"))
+    return next((path for path in paths if path.exists()), None)
+
+
 def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan, overlap: Audit) -> None:
     """Record who trains and tests, what is drawn, what was set aside, and how the classes are distributed."""
     catalog = data.catalog
@@ -157,7 +163,8 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]])
 
 def write_predictions(run: RunFolder, predictions: Mapping[str, Predictions]) -> None:
     """Keep every logit of validation and test, so that any figure can be computed from them later."""
-    predictions["validation"].save(run.path("predictions_validation.npz"))
+    if "validation" in predictions:
+        predictions["validation"].save(run.path("predictions_validation.npz"))
     tests = [item for part, item in predictions.items() if part != "validation"]
     if tests:
         Predictions.concatenate(tests).save(run.path("predictions_test.npz"))

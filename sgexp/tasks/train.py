@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,11 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     overlap = audit(data.catalog, split)
     console.print(f"[bold]split[/bold] {terminal.counts_line(split.counts())}")
     plan = make_plan(config, data, split)
+    if config.sampler.treats_imbalance and config.loss.treats_imbalance:
+        twice = (
+            "sampler and loss both treat the imbalance: the loss corrects what the sampler left, by drawn frequencies."
+        )
+        plan = replace(plan, notes=(*plan.notes, twice))
     if run.writes:
         console.print(terminal.notes_text([*split.notes, *plan.notes]))
         records.write_inputs(run, data, split, plan, overlap)
@@ -71,7 +77,8 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=config.logger)
     announce(trainer, module, datamodule, plan, data.store)
     trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run))
-    load_weights(module, run.path("checkpoints", "best.ckpt"))
+    if (chosen := records.checkpoint_to_judge(run)) is not None:
+        load_weights(module, chosen)
 
     parts = [part for part in PARTS[1:] if len(split.rows(part))]
     predictions = {part: predict_part(trainer, module, datamodule, data, part) for part in parts}
