@@ -103,13 +103,11 @@ def size(number: float) -> str:
     return f"{number:.1f} TB"
 
 
-def notes_text(notes: Iterable[str], most: int = 6) -> str:
-    """Join notes into lines for the terminal, cutting a long list (all of them stand in result.json)."""
+def shortened(notes: Iterable[str], most: int = 6) -> list[str]:
+    """Return notes as lines for the terminal, a long list cut short (the run folder has them all)."""
     lines = list(notes)
     shown = [f"  [dim]- {escape(line)}[/dim]" for line in lines[:most]]
-    if len(lines) > most:
-        shown.append(f"  [dim]- and {len(lines) - most} more (see result.json)[/dim]")
-    return "\n".join(shown)
+    return shown + ([f"  [dim]- and {len(lines) - most:,} more[/dim]"] if len(lines) > most else [])
 
 
 def counts_line(counts: Mapping[str, int]) -> str:

@@ -31,15 +31,15 @@ import sgexp
 from sgexp import console
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import DataError, UserError
+from sgexp.machine import available_cores
 from sgexp.schema import Component, build
 from sgexp.simulation import protocol
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT, SimulationConfig
 
 SCHEMA_VERSION = 1
 MANIFEST, FAILED, LOCK = "manifest.json", "failed.csv", ".generating.lock"
 _FAILED_COLUMNS = ("material", "family", "space_group", "reason")
 _RESERVE_BYTES = 64 * 2**20  # left free on the disk
-_SAME_RESULT = {"processes", "device"}  # settings that change neither files nor values (beyond rounding)
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,14 @@ def generate(
                 "delete it."
             )
         files = _plan(crystals, config)
-        left = [file for file in files if not (folder / file.name).is_file()]
+        left = _missing(files, folder)
         if left or not manifest or manifest.get("status") != "complete":
             _write_manifest(folder, crystals, config, engine, fingerprint, files, status="unfinished")
             _check_room(folder, left, config)
             _run(left, folder, config, engine, progress)
             failed = _settle_failures(folder, crystals)
             _write_manifest(folder, crystals, config, engine, fingerprint, files, status="complete", failed=failed)
-        failed = _read_failures(folder)
+        failed = read_failures(folder)
     bad = {failure.material for failure in failed}
     energies = [e for file in files for c, e in zip(file.crystals, file.energies_kev, strict=True) if c.name not in bad]
     return Generated(
@@ -139,8 +139,8 @@ def _settings(config: SimulationConfig, engine: Component) -> dict[str, Any]:
     protocol_settings = dataclasses.asdict(config)
     del protocol_settings["engine"]
     parts = {"simulation": protocol_settings, "engine": engine.arguments() | {"target": engine.target}}
-    return {"schema_version": SCHEMA_VERSION} | {
-        part: {name: value for name, value in values.items() if name not in _SAME_RESULT}
+    return {"schema_version": SCHEMA_VERSION, "engine_version": ENGINE_VERSION} | {
+        part: {name: value for name, value in values.items() if name not in SAME_RESULT}
         for part, values in parts.items()
     }
 
@@ -164,6 +164,27 @@ def _plan(crystals: Sequence[Crystal], config: SimulationConfig) -> list[_File]:
         )
         for number in range(count)
     ]
+
+
+def _missing(files: Sequence[_File], folder: Path) -> list[_File]:
+    """Return the files that have to be made; those that are there but damaged are deleted.
+
+    HDF5 notes a file's length in the file and refuses one that was cut, so that opening it is the test.
+    """
+    from sgexp.data.formats.smc19 import open_file
+
+    left = []
+    for file in files:
+        path = folder / file.name
+        if path.is_file():
+            try:
+                open_file(path).close()
+            except DataError as error:
+                console.console.print(f"[yellow]{error} Its patterns are simulated again.[/yellow]")
+                path.unlink()
+        if not path.is_file():
+            left.append(file)
+    return left
 
 
 def _check_names(crystals: Sequence[Crystal]) -> None:
@@ -246,11 +267,6 @@ def _one_thread_each() -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
-
-
-def available_cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _until_done(workers: list[BaseProcess], events: Any, folder: Path) -> Iterator[int]:
@@ -346,19 +362,24 @@ def _note_failure(folder: Path, crystal: Crystal, reason: str) -> None:
         csv.writer(file).writerow([crystal.name, crystal.family, crystal.space_group, reason])
 
 
-def _read_failures(folder: Path) -> list[Failure]:
+def read_failures(folder: Path) -> list[Failure]:
+    """Return the crystals that ``failed.csv`` of a folder lists, by name; lines of another form are passed over."""
     path = folder / FAILED
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if len(row) == len(_FAILED_COLUMNS) and row != list(_FAILED_COLUMNS)]
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = [
+            row
+            for row in csv.reader(file)
+            if len(row) == len(_FAILED_COLUMNS) and row[2].isascii() and row[2].isdigit()
+        ]
     unique = {row[0]: Failure(row[0], row[1], int(row[2]), row[3]) for row in rows}
     return sorted(unique.values(), key=lambda failure: failure.material)
 
 
 def _settle_failures(folder: Path, crystals: Sequence[Crystal]) -> list[Failure]:
     """Rewrite failed.csv with its header, a line a crystal, sorted; there is none when nothing failed."""
-    failed = _read_failures(folder)
+    failed = read_failures(folder)
     if not failed:
         return []
     if len(failed) == len(crystals):

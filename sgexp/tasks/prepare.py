@@ -12,22 +12,21 @@ from sgexp.console import console, progress
 from sgexp.crystallography.cif import read_cif_folder
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.population import make_population
-from sgexp.data.catalog import Catalog
+from sgexp.data.catalog import BadSample, Catalog
 from sgexp.data.packed import PackedStore
 from sgexp.data.schema import CrystalsDataset
 from sgexp.data.split import UNUSED, Split
 from sgexp.data.transforms import Transform
 from sgexp.errors import ConfigError, DataError
 from sgexp.learning.trainer import choose_devices
-from sgexp.report.terminal import notes_text
+from sgexp.report.terminal import shortened
 from sgexp.schema import build, plain
-from sgexp.simulation.generation import generate
+from sgexp.simulation.generation import FAILED, generate, read_failures
 from sgexp.simulation.protocol import check_sampling
+from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT
 
 if TYPE_CHECKING:
     from sgexp.config import Config
-
-_SAME_RESULT = ("processes", "probes_at_once", "device")  # settings of a simulation that do not change a pattern
 
 
 @dataclass(frozen=True)
@@ -81,19 +80,20 @@ def refuse_what_cannot_be(config: Config) -> None:
 def prepare_data(config: Config) -> Data:
     """Make the data set where it is not made yet (once, others wait), list it, and pack its coded patterns."""
     dataset, transform = build(config.dataset), build(config.transform)
-    dataset.prepare(lambda folder: simulate_into(folder, config), simulation_recipe(config))
+    folder = dataset.prepare(lambda folder: simulate_into(folder, config), simulation_recipe(config))
     cache = Path(config.data_dir) / "cache"
     catalog = dataset.catalog(cache)
     store = PackedStore.build(catalog, transform, cache, max_bad_fraction=dataset.max_bad_fraction)
-    catalog = store.catalog
+    failed = [BadSample(FAILED, failure.material, failure.reason) for failure in read_failures(folder)]
+    store.catalog = catalog = store.catalog.with_bad(failed)
     materials, groups = len(np.unique(catalog.material)), len(np.unique(catalog.space_group))
     console.print(
         f"[bold]data[/bold] {len(catalog):,} samples of {materials:,} materials in {groups} space groups, "
         f"{len(np.unique(catalog.family)):,} families, fingerprint {catalog.fingerprint[:12]}"
     )
     if catalog.bad:
-        console.print(f"[yellow]{len(catalog.bad):,} samples were set aside:[/yellow]")
-        console.print(notes_text((str(sample) for sample in catalog.bad), most=3))
+        console.print(f"[yellow]{len(catalog.bad):,} samples were set aside (set_aside.csv lists them):[/yellow]")
+        console.print("\n".join(shortened((str(sample) for sample in catalog.bad), most=3)))
     return Data(catalog, store, transform)
 
 
@@ -102,10 +102,10 @@ def simulation_recipe(config: Config) -> dict[str, Any]:
 
     def without(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: without(item) for key, item in value.items() if key not in _SAME_RESULT}
+            return {key: without(item) for key, item in value.items() if key not in SAME_RESULT}
         return value
 
-    return without(plain(config.simulation))
+    return {"engine_version": ENGINE_VERSION} | without(plain(config.simulation))
 
 
 def simulate_into(folder: Path, config: Config) -> None:
@@ -123,7 +123,7 @@ def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
     crystals, refused = read_cif_folder(Path(cifs))
     if refused:
         console.print(f"[yellow]{len(refused)} of the CIF files in {cifs} cannot be used:[/yellow]")
-        console.print(notes_text((f"{path}: {reason}" for path, reason in refused), most=5))
+        console.print("\n".join(shortened((f"{path}: {reason}" for path, reason in refused), most=5)))
     if not crystals:
         raise DataError(f"{cifs} has no CIF file that can be used: give a folder of .cif files of ordered crystals.")
     return crystals

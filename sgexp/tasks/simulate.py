@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from sgexp.console import console
 from sgexp.crystallography.library import load_library
+from sgexp.data.schema import CrystalsDataset
 from sgexp.errors import ConfigError
-from sgexp.simulation.generation import generate, settings_fingerprint
+from sgexp.report.terminal import shortened
+from sgexp.simulation.generation import FAILED, generate, settings_fingerprint
 from sgexp.simulation.protocol import check_sampling
 from sgexp.tasks.prepare import the_crystals
 from sgexp.tasks.schema import SimulateTask
@@ -27,9 +29,17 @@ def simulate(config: Config) -> None:
     folder = Path(task.folder) if task.folder else default_folder(task, config, crystals)
     console.print(f"{len(crystals):,} crystals, to {folder}")
     try:
-        generate(crystals, folder, config.simulation)
+        made = generate(crystals, folder, config.simulation)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
+    console.print(f"{made.samples:,} samples of {made.materials:,} crystals in {len(made.files)} files")
+    if made.failed:
+        console.print(
+            f"[yellow]{len(made.failed)} crystals could not be simulated ({folder / FAILED} lists them):[/yellow]"
+        )
+        console.print(
+            "\n".join(shortened((f"{failure.material}: {failure.reason}" for failure in made.failed), most=3))
+        )
     console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
 
 
@@ -45,4 +55,11 @@ def choose(task: SimulateTask, config: Config) -> list[Crystal]:
         if task.cifs is None:
             raise ConfigError("task.source=cifs needs the folder of CIF files: give task.cifs=DIR")
         return the_crystals(task.cifs, 0, 0)
-    return load_library() if task.source == "library" else the_crystals(None, config.size.materials, config.seed)
+    if task.source == "library":
+        return load_library()
+    made = (
+        config.dataset
+        if isinstance(config.dataset, CrystalsDataset)
+        else CrystalsDataset(materials=config.size.materials)
+    )
+    return the_crystals(None, made.materials, made.seed)

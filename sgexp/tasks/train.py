@@ -69,7 +69,8 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
         )
         plan = replace(plan, notes=(*plan.notes, twice))
     if run.writes:
-        console.print(terminal.notes_text([*split.notes, *plan.notes]))
+        for note in terminal.shortened([*split.notes, *plan.notes]):
+            console.print(note)
         records.write_inputs(run, data, split, plan, overlap)
 
     pl.seed_everything(config.seed, workers=True, verbose=False)

@@ -30,7 +30,7 @@ def test_the_table_names_its_figures_their_intervals_and_what_they_are_over():
 
 def test_a_value_with_brackets_is_shown_and_not_read_as_markup():
     assert "[red]" in text_of(terminal.config_tree({"name": "[red]", "model": {"_target_": "a.b.C", "x": "[bold]"}}))
-    assert "[/nonsense]" in text_of(terminal.notes_text(["[/nonsense]"]))
+    assert "[/nonsense]" in text_of(terminal.shortened(["[/nonsense]"])[0])
 
 
 @pytest.mark.parametrize(
