@@ -31,6 +31,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from sgexp.errors import ConfigError, DataError, UserError
+from sgexp.machine import available_cores
 
 SCHEMA_VERSION = 1
 HEARTBEAT_SECONDS = 30.0
@@ -57,7 +58,7 @@ def config_hash(config: Mapping[str, Any]) -> str:
 
     def kept(value: Any, path: str) -> Any:
         if not isinstance(value, Mapping):
-            return value
+            return value.removeprefix(f"{config.get('data_dir')}/") if isinstance(value, str) else value
         paths = {key: f"{path}.{key}" if path else key for key in value}
         return {key: kept(item, paths[key]) for key, item in value.items() if paths[key] not in _NOT_THE_EXPERIMENT}
 
@@ -221,7 +222,15 @@ class RunFolder:
             yield self
             return
         with self._held():
+            self._sweep()
             yield from self._recorded(facts)
+
+    def _sweep(self) -> None:
+        """Delete the hidden files that a process killed while it wrote has left behind."""
+        for folder in (self.folder, self.path("checkpoints")):
+            for path in folder.glob(".*"):
+                if path.is_file():
+                    path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
@@ -284,7 +293,7 @@ def gather_provenance() -> dict[str, Any]:
             "host": socket.gethostname(),
             "system": platform.platform(),
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+            "cores": available_cores(),
         },
     }
 

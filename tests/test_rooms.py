@@ -27,6 +27,7 @@ ORDER = (
     "runs",
     "console",
     "schema",
+    "machine",
     "errors",
     "__init__",
 )
@@ -39,6 +40,7 @@ WITHOUT_TORCH = (
     "composition",
     "usage",
     "runs",
+    "machine",
     "schema",
 )
 

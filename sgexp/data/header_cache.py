@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgexp.console import progress as progress_display
-from sgexp.data.families import proxy_family
 from sgexp.data.formats import smc19
+from sgexp.data.proxy_families import proxy_family
 from sgexp.data.samples import BadSample, SampleHeader
 from sgexp.errors import DataError
+from sgexp.machine import available_cores
 
 CACHE_VERSION = 1
 _FILES_A_PROCESS = 8  # fewer new files than this are not worth a process, which takes about a second to start
@@ -66,7 +67,7 @@ def _scan_all(
     root: Path, names: Sequence[str], cache_dir: Path, done: Callable[[], None], processes: int | None
 ) -> dict[str, FileHeaders]:
     tables: dict[str, FileHeaders] = {}
-    workers = min(processes or os.cpu_count() or 1, len(names) // _FILES_A_PROCESS)
+    workers = min(processes or available_cores(), len(names) // _FILES_A_PROCESS)
     if workers < 2:
         for name in names:
             tables[name] = scan_file(root, name, cache_dir)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sgexp.data.catalog import BadSample, build_catalog, unique_rows
-from sgexp.data.families import anonymised_formula, proxy_family
 from sgexp.data.formats.smc19 import Writer
+from sgexp.data.proxy_families import anonymised_formula, proxy_family
 from sgexp.errors import DataError
 
 from .makers import attributes, patterns, write_samples
