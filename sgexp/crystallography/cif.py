@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.elements import ELEMENTS
-from sgexp.crystallography.families import assign_families
+from sgexp.crystallography.families import assign_families, duplicates
 from sgexp.crystallography.symmetry import orbit
 from sgexp.errors import DataError
 
@@ -23,6 +23,9 @@ CLOSEST = 0.5
 
 MOST_ATOMS = 5000
 """Larger cells are refused: finding symmetry and contacts takes memory and time that grow with the square."""
+
+MOST_OPERATIONS = 1000
+"""Longer lists are refused: 192 is the most that a conventional cell has, and memory grows with the square."""
 
 
 def _small_structure(path: Path) -> gemmi.SmallStructure:
@@ -71,6 +74,10 @@ def _operations(path: Path, structure: gemmi.SmallStructure) -> tuple[NDArray[np
             listed = [gemmi.Op("x,y,z")]
     except (ValueError, RuntimeError) as error:
         raise DataError(f"{path}: a symmetry operation cannot be read ({error}).") from error
+    if len(listed) > MOST_OPERATIONS:
+        raise DataError(
+            f"{path}: lists {len(listed)} symmetry operations, more than {MOST_OPERATIONS}; use a conventional cell."
+        )
     rotations = np.array([operation.rot for operation in listed], dtype=np.float64) / gemmi.Op.DEN
     translations = np.array([operation.tran for operation in listed], dtype=np.float64) / gemmi.Op.DEN
     return rotations, translations
@@ -106,42 +113,60 @@ def read_cif(path: str | Path) -> Crystal:
     numbers: list[int] = []
     places: list[NDArray[np.float64]] = []
     for site in structure.sites:
+        if max(len(numbers), len(structure.sites)) > MOST_ATOMS:  # told before more of them take memory
+            raise DataError(f"{path}: has more than {MOST_ATOMS} atoms in the cell; use a smaller cell.")
         images = orbit(np.array(site.fract.tolist()), rotations, translations, cell)
         places.append(images)
         numbers += [site.element.atomic_number] * len(images)
     if len(numbers) > MOST_ATOMS:
-        raise DataError(f"{path}: {len(numbers)} atoms in the cell are more than {MOST_ATOMS}; use a smaller cell.")
+        raise DataError(f"{path}: has more than {MOST_ATOMS} atoms in the cell; use a smaller cell.")
     crystal = Crystal.from_arrays(cell, numbers, np.concatenate(places), name=path.stem, space_groups=(1, 1, 1))
     _refuse_overlaps(path, crystal)
     return crystal.relabelled()
 
 
+def cif_files(folder: str | Path) -> list[Path]:
+    """Return the files of a folder that end in .cif, in any case, sorted; none where there is no folder."""
+    folder = Path(folder)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".cif") if folder.is_dir() else []
+
+
 def read_cif_folder(
     path: str | Path, progress: Callable[[int, int], None] | None = None
 ) -> tuple[list[Crystal], list[tuple[str, str]]]:
-    """Return the crystals of a folder's CIF files, with families assigned, and (file, reason) for each bad file.
+    """Return the crystals of a folder's CIF files, with families assigned, and (file, reason) for each one refused.
 
-    ``progress`` is called with (files done, files). ``DataError`` when there is no folder or no readable CIF in it.
+    Of files that hold one structure the first is taken: copies on two sides of a split would be a leak. ``progress``
+    is called with (steps done, steps): reading a file is a step, and finding its family another. ``DataError`` when
+    there is no folder or no readable CIF in it.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_dir():
         raise DataError(f"{path}: there is no such folder of CIF files.")
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() == ".cif")
+    files = cif_files(path)
     if not files:
         raise DataError(f"{path}: holds no file that ends in .cif.")
     crystals: list[Crystal] = []
     bad: list[tuple[str, str]] = []
-    names: set[str] = set()
+    file_of: dict[str, str] = {}
     for done, file in enumerate(files, start=1):
         try:
-            if file.stem in names:
+            if file.stem in file_of:
                 raise DataError(f"{file}: another file gives the same material name {file.stem!r}; rename one.")
             crystals.append(read_cif(file))
-            names.add(file.stem)
+            file_of[file.stem] = file.name
         except DataError as error:
             bad.append((file.name, str(error).removeprefix(f"{file}: ")))
         if progress is not None:
-            progress(done, len(files))
+            progress(done, 2 * len(files))
     if not crystals:
         raise DataError(f"{path}: none of {len(files)} CIF files can be used; the first: {bad[0][0]}: {bad[0][1]}")
-    return assign_families(crystals), bad
+    copies = duplicates(crystals)
+    bad += [(file_of[name], f"is a copy of {file_of[first]}") for name, first in copies.items()]
+    kept = [crystal for crystal in crystals if crystal.name not in copies]
+
+    def compared(done: int, total: int) -> None:
+        if progress is not None:
+            progress(2 * len(files) - (total - done), 2 * len(files))
+
+    return assign_families(kept, compared), sorted(bad)

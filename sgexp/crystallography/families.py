@@ -115,14 +115,15 @@ def same_type(one: Crystal, other: Crystal) -> bool:
 
 
 def _classes(crystals: Sequence[Crystal], same: Callable[[Crystal, Crystal], bool]) -> list[int]:
-    """Return for each crystal the index of the first one that it is connected to by ``same``."""
-    leader = list(range(len(crystals)))
+    """Return for each crystal the index of its class's first one; a crystal is compared with these alone."""
+    leaders: list[int] = []
+    leader_of = []
     for i, crystal in enumerate(crystals):
-        for j in range(i):
-            if leader[i] != leader[j] and same(crystals[j], crystal):
-                low, high = sorted((leader[i], leader[j]))
-                leader = [low if k == high else k for k in leader]
-    return leader
+        leader = next((j for j in leaders if same(crystals[j], crystal)), i)
+        if leader == i:
+            leaders.append(i)
+        leader_of.append(leader)
+    return leader_of
 
 
 def assign_families(crystals: Sequence[Crystal], progress: Callable[[int, int], None] | None = None) -> list[Crystal]:

@@ -22,6 +22,11 @@ from sgexp.crystallography.library import load_library
 from sgexp.crystallography.substitution import Materials, children, replacements, species
 from sgexp.errors import UserError
 
+POPULATION_VERSION = 1
+"""To be raised with every change of code or tables that changes a crystal, its labels or its family: library,
+substitution, population, or what is read from CIF files. Patterns made from crystals of another version are made again.
+"""
+
 ENERGIES = 10
 """Samples that SMC-19 holds of one material (beam energies)."""
 

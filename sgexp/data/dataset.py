@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from sgexp.console import console
+from sgexp.crystallography.cif import cif_files
+from sgexp.crystallography.population import POPULATION_VERSION
 from sgexp.data.catalog import Catalog, build_catalog, find_files
 from sgexp.errors import DataError
 
@@ -79,6 +81,7 @@ class Crystals:
         crystals: dict[str, Any] = {"materials": self.materials, "seed": self.seed}
         if self.cifs is not None:
             crystals = {"cifs": str(Path(self.cifs).expanduser().resolve()), "files": _listing(Path(self.cifs))}
+        crystals["version"] = POPULATION_VERSION
         return {"version": DATASET_VERSION, "crystals": crystals, "simulation": dict(settings)}
 
     def folder(self, settings: Mapping[str, Any]) -> Path:
@@ -137,8 +140,7 @@ class _waited_for:
 
 def _listing(folder: Path) -> list[list[str | int]]:
     """Return name, size and modification time of the CIF files: what tells that the folder has changed."""
-    paths = sorted(folder.expanduser().glob("*.cif"))
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in cif_files(folder.expanduser())]
 
 
 def _data_sizes(folder: Path) -> dict[str, int]:

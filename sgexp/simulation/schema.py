@@ -7,6 +7,12 @@ from typing import ClassVar
 
 from sgexp.schema import Component, bounded, one_of
 
+ENGINE_VERSION = 1
+"""To be raised with every change of code that changes patterns: data of another version are made again."""
+
+SAME_RESULT = ("processes", "device")
+"""Settings, of a simulation or its engine, that change neither files nor values (beyond rounding)."""
+
 
 @dataclass(kw_only=True)
 class MultisliceEngine(Component):

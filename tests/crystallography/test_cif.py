@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sgexp.crystallography import cif
 from sgexp.crystallography.cif import read_cif, read_cif_folder
 from sgexp.crystallography.families import same_structure
 from sgexp.crystallography.library import load_library
@@ -84,6 +85,36 @@ def test_a_folder_gives_the_good_crystals_and_the_reasons_for_the_bad(tmp_path):
     assert {crystal.family for crystal in crystals} == {"a"}, "the two hands of quartz are one family"
     assert [name for name, _ in bad] == ["c.cif"]
     assert bad[0][1].startswith("site O1 has a partial occupancy")
+
+
+def test_copies_of_a_structure_are_refused_by_the_name_of_the_first(tmp_path):
+    text = QUARTZ.format(occupancy=1)
+    write(tmp_path, text, "a.cif")
+    write(tmp_path, text.replace("5.4054(4)", "5.51").replace("4.916", "5.01"), "b.CIF")
+    write(tmp_path, text.replace("Si1 Si", "Ge1 Ge"), "c.cif")
+    steps = []
+    crystals, refused = read_cif_folder(tmp_path, progress=lambda *step: steps.append(step))
+    assert [crystal.name for crystal in crystals] == ["a", "c"]
+    assert {crystal.family for crystal in crystals} == {"a"}
+    assert refused == [("b.CIF", "is a copy of a.cif")]
+    assert steps[-1] == (6, 6) and steps == sorted(steps)
+
+
+def test_cells_too_large_are_refused_before_they_are_expanded(tmp_path, monkeypatch):
+    expanded = []
+    true_orbit = cif.orbit
+    monkeypatch.setattr(cif, "orbit", lambda *given: (expanded.append(1), true_orbit(*given))[1])
+    rows = "".join(f"H{n} H {n / 6001:.5f} 0.1 0.2 1\n" for n in range(6000))
+    with pytest.raises(DataError, match="more than 5000 atoms"):
+        read_cif(write(tmp_path, QUARTZ.format(occupancy=1) + rows))
+    assert not expanded
+    with pytest.raises(DataError, match="more than 5000 atoms"):
+        read_cif(write(tmp_path, QUARTZ.format(occupancy=1) + rows[: rows.index("H2000 ")]))
+    assert len(expanded) < 1000
+    operations = "loop_\n_symmetry_equiv_pos_as_xyz\n" + "'x,y,z'\n" * 1001
+    text = QUARTZ.format(occupancy=1).replace("_space_group_name_H-M_alt 'P 32 2 1'\n", operations)
+    with pytest.raises(DataError, match="lists 1001 symmetry operations, more than 1000"):
+        read_cif(write(tmp_path, text))
 
 
 def test_missing_or_useless_folders_are_refused(tmp_path):

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from sgexp.crystallography.crystal import Crystal
-from sgexp.crystallography.families import assign_families, duplicates, family_key, same_structure, same_type
+from sgexp.crystallography.families import (
+    _classes,
+    assign_families,
+    duplicates,
+    family_key,
+    same_structure,
+    same_type,
+)
 from sgexp.crystallography.groups import merged_219, space_group
 from sgexp.crystallography.library import load_library
 from sgexp.crystallography.library.build import text
@@ -67,6 +74,18 @@ def test_the_stored_families_and_labels_are_what_matching_gives(library):
     fresh = [replace(c, family="").relabelled() for c in library.values()]
     stored = files("sgexp.crystallography.library").joinpath("labels.json").read_text(encoding="utf-8")
     assert text(assign_families(fresh)) == stored, "run python -m sgexp.crystallography.library.build"
+
+
+def test_a_crystal_is_compared_with_one_of_each_class_only():
+    compared = []
+
+    def same(one, other):
+        compared.append((one, other))
+        return one[0] == other[0]
+
+    names = [f"{kind}{n}" for n in range(20) for kind in "ab"]
+    assert _classes(names, same) == [0, 1] * 20
+    assert {one for one, _ in compared} == {"a0", "b0"}
 
 
 def test_duplicates_are_found_by_structure_and_not_by_formula(library):

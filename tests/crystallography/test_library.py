@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sgexp.crystallography.crystal import SYMPRECS, group_number
+from sgexp.crystallography.families import duplicates
 from sgexp.crystallography.library import load_library, records
 
 
@@ -18,6 +19,14 @@ def test_every_group_occurs_among_1328_uniquely_named_crystals(library):
     assert len(library) == 1328
     assert len({crystal.name for crystal in library}) == 1328
     assert {crystal.space_group for crystal in library} == set(range(1, 231))
+
+
+def test_without_copies_no_material_is_there_twice_and_no_group_is_lost(library):
+    assert len(duplicates(library)) == 6
+    kept = load_library(copies=False)
+    assert len(kept) == 1322
+    assert duplicates(kept) == {}
+    assert {crystal.space_group for crystal in kept} == set(range(1, 231))
 
 
 def test_every_crystal_rebuilt_has_the_groups_that_spglib_finds(library):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from sgexp.data import dataset as datasets
 from sgexp.data.dataset import SMC19, Crystals
 from sgexp.errors import DataError
 
@@ -64,6 +66,32 @@ def test_what_was_stopped_or_damaged_is_generated_again(tmp_path: Path) -> None:
     assert generate.calls == 3
 
 
+def test_a_file_that_was_cut_is_gone_before_its_folder_is_filled_again(tmp_path: Path) -> None:
+    """What generates goes on where it was, so a damaged file that it finds would be taken for a finished one."""
+    sizes: list[int] = []
+
+    def goes_on(folder: Path) -> None:
+        for n in range(2):
+            if not (folder / f"batch_train_{n}.h5").exists():
+                write_samples(folder / f"batch_train_{n}.h5", 8, start=8 * n, pixels=8)
+        sizes.append(sum(path.stat().st_size for path in folder.glob("*.h5")))
+
+    folder = crystals(tmp_path).prepare(goes_on, {})
+    os.truncate(folder / "batch_train_1.h5", 3000)
+    assert not crystals(tmp_path).is_prepared({})
+    crystals(tmp_path).prepare(goes_on, {})
+    assert len(sizes) == 2 and sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("cifs", [None, "cifs"])
+def test_other_versions_of_the_crystals_are_other_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cifs: str | None
+) -> None:
+    before = crystals(tmp_path, cifs=cifs).folder({})
+    monkeypatch.setattr(datasets, "POPULATION_VERSION", datasets.POPULATION_VERSION + 1)
+    assert crystals(tmp_path, cifs=cifs).folder({}) != before
+
+
 def test_two_jobs_do_not_both_simulate(tmp_path: Path) -> None:
     generate = Counted()
     jobs = [threading.Thread(target=lambda: crystals(tmp_path).prepare(generate, {})) for _ in range(3)]
@@ -79,7 +107,7 @@ def test_changed_cif_files_are_other_data(tmp_path: Path) -> None:
     cifs.mkdir()
     (cifs / "a.cif").write_text("data_a")
     before = crystals(tmp_path, cifs=str(cifs)).folder({})
-    (cifs / "b.cif").write_text("data_b")
+    (cifs / "b.CIF").write_text("data_b")
     assert crystals(tmp_path, cifs=str(cifs)).folder({}) != before
 
 

@@ -1,6 +1,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from filelock import FileLock
 from sgexp.data.formats.smc19 import ATTRIBUTES, scan
 from sgexp.data.samples import SampleHeader
 from sgexp.errors import ConfigError, DataError
-from sgexp.simulation.generation import LOCK, energies_of, generate
+from sgexp.simulation import generation
+from sgexp.simulation.generation import LOCK, energies_of, generate, settings_fingerprint
 from sgexp.simulation.schema import SimulationConfig
 
 from .crystals import diamond, quartz, silicon, strontium_titanate
@@ -94,6 +96,28 @@ def test_a_second_call_makes_nothing_again(generated):
     again = generate([*CRYSTALS, diamond()], generated.folder, CONFIG, progress=False)
     assert times == {path: path.stat().st_mtime_ns for path in generated.folder.glob("*.h5")}
     assert (again.samples, again.failed, again.files) == (generated.samples, generated.failed, generated.files)
+
+
+def test_a_file_that_was_cut_after_it_was_finished_is_made_again(generated, tmp_path, capsys):
+    folder = tmp_path / "copy"
+    shutil.copytree(generated.folder, folder)
+    before = contents(folder)
+    first, second = (folder / name for name in generated.files)
+    made = first.stat().st_mtime_ns
+    os.truncate(second, second.stat().st_size // 2)
+    again = generate([*CRYSTALS, diamond()], folder, CONFIG, progress=False)
+    assert "is cut short" in " ".join(capsys.readouterr().out.split())
+    after = contents(folder)
+    assert before.keys() == after.keys() and all(np.array_equal(before[key], after[key]) for key in before)
+    assert first.stat().st_mtime_ns == made
+    assert (again.samples, again.failed) == (generated.samples, generated.failed)
+
+
+def test_another_version_of_the_engine_makes_other_data(monkeypatch):
+    before = settings_fingerprint(CRYSTALS, CONFIG, CONFIG.engine)
+    assert settings_fingerprint(CRYSTALS, replace(CONFIG, processes=7), CONFIG.engine) == before
+    monkeypatch.setattr(generation, "ENGINE_VERSION", generation.ENGINE_VERSION + 1)
+    assert settings_fingerprint(CRYSTALS, CONFIG, CONFIG.engine) != before
 
 
 def test_data_of_other_settings_are_not_mixed(generated):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.families import duplicates
 from sgexp.crystallography.groups import space_group
 from sgexp.crystallography.symmetry import hall_type, operations, orbit
 
@@ -68,6 +69,12 @@ def _library() -> tuple[Crystal, ...]:
     return tuple(crystals)
 
 
-def load_library() -> list[Crystal]:
-    """Return the 1,328 built-in crystals with their labels and families (rebuilt once a process, in about a second)."""
-    return list(_library())
+def load_library(copies: bool = True) -> list[Crystal]:
+    """Return the 1,328 built-in crystals with their labels and families (rebuilt once a process, in about a second).
+
+    The sources overlap: without ``copies``, of those that are one material the first is taken.
+    """
+    if copies:
+        return list(_library())
+    known = duplicates(_library())
+    return [crystal for crystal in _library() if crystal.name not in known]
