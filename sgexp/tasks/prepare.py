@@ -120,7 +120,11 @@ def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
         with progress(transient=True) as bar:
             task = bar.add_task("building crystals", total=materials)
             return make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
-    crystals, refused = read_cif_folder(Path(cifs))
+    with progress(transient=True) as bar:
+        task = bar.add_task("reading CIF files", total=None)
+        crystals, refused = read_cif_folder(
+            Path(cifs), progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
     if refused:
         console.print(f"[yellow]{len(refused)} of the CIF files in {cifs} cannot be used:[/yellow]")
         console.print("\n".join(shortened((f"{path}: {reason}" for path, reason in refused), most=5)))

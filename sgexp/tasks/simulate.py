@@ -56,7 +56,7 @@ def choose(task: SimulateTask, config: Config) -> list[Crystal]:
             raise ConfigError("task.source=cifs needs the folder of CIF files: give task.cifs=DIR")
         return the_crystals(task.cifs, 0, 0)
     if task.source == "library":
-        return load_library()
+        return load_library(copies=False)
     made = (
         config.dataset
         if isinstance(config.dataset, CrystalsDataset)
