@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, nullcontext
@@ -38,6 +39,9 @@ JOURNAL_FILE = "progress.jsonl"
 _BLOCK_BYTES = 32 * 2**20  # of stored patterns that a worker holds at once
 _BLOCK_ROWS = 256
 _SPARE_BYTES = 32 * 2**20
+# Every sync costs milliseconds on a disk; this much work is lost at most when the machine goes down.
+_SYNC_BYTES = 256 * 2**20
+_SYNC_SECONDS = 5.0
 
 BadRows = list[tuple[int, str]]
 
@@ -100,14 +104,19 @@ def _pack_locked(
             _Journal(folder / JOURNAL_FILE, blocks, go_on=patterns.went_on) as journal,
             progress_display(transient=True) if progress else nullcontext() as display,
         ):
-            task = display.add_task("Packing patterns", total=len(catalog)) if display else None
-            for number, bad in _packed_blocks(catalog, transform, patterns, blocks, journal.done, workers):
-                patterns.sync()  # the journal must not promise what the disk does not have
-                journal.add(number, bad)
-                _stop_at_limit(catalog, journal.bad, max_bad_fraction)
-                if display and task is not None:
-                    display.update(task, completed=sum(len(blocks[done].rows) for done in journal.done))
-        _finish(catalog, transform, folder, part, sorted(journal.bad))
+            bad = journal.bad()
+            rows = sum(len(blocks[number].rows) for number in journal.done)
+            task = display.add_task("Packing patterns", total=len(catalog), completed=rows) if display else None
+            with _Syncing(patterns, journal) as syncing:
+                for number, found in _packed_blocks(catalog, transform, patterns, blocks, set(journal.done), workers):
+                    rows = len(blocks[number].rows)
+                    syncing.add(number, found, rows)
+                    bad += found
+                    if found:
+                        _stop_at_limit(catalog, bad, max_bad_fraction)
+                    if display and task is not None:
+                        display.advance(task, rows)
+        _finish(catalog, transform, folder, part, sorted(bad))
     except OSError as error:
         raise _disk_error(folder, patterns.nbytes, error) from error
     finally:
@@ -119,7 +128,7 @@ def _packed_blocks(
     transform: Transform,
     patterns: _Patterns,
     blocks: list[_Block],
-    done: dict[int, BadRows],
+    done: set[int],
     workers: int,
 ) -> Iterator[tuple[int, BadRows]]:
     """Pack the blocks that are not ``done`` and yield each one's number and bad rows when its pixels are written."""
@@ -192,11 +201,16 @@ def _checked_stack(file: h5py.File, key: str, pixels: int) -> tuple[NDArray[np.f
 
 
 def _stop_at_limit(catalog: Catalog, bad: BadRows, limit: float) -> None:
-    """Stop early, rather than after hours, when too many samples are bad."""
+    """Stop early, rather than after hours, when too many samples are bad.
+
+    Counted first: there may be ten thousands of blocks, and copying a large catalog takes a quarter of a second.
+    """
+    earlier = sum(bool(sample.key) for sample in catalog.bad)
+    if len(bad) < len(catalog) and earlier + len(bad) <= limit * (earlier + len(catalog)):
+        return
     found = [BadSample(str(catalog.path[row]), str(catalog.key[row]), reason) for row, reason in sorted(bad)]
-    if found:
-        good = np.setdiff1d(np.arange(len(catalog)), [row for row, _ in bad])
-        enforce_bad_limit(catalog.take(good).with_bad(found), limit)
+    good = np.setdiff1d(np.arange(len(catalog)), [row for row, _ in bad])
+    enforce_bad_limit(catalog.take(good).with_bad(found), limit)
 
 
 def _finish(catalog: Catalog, transform: Transform, folder: Path, part: Path, bad: BadRows) -> None:
@@ -267,6 +281,11 @@ class _Patterns:
             self.close()
             raise
 
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row."""
+        return self._row_bytes
+
     def write(self, row: int, values: NDArray[np.float16]) -> None:
         """Write one row; safe from several threads, as rows do not overlap."""
         data = memoryview(values.astype("<f2", copy=False).tobytes())
@@ -303,9 +322,8 @@ class _Journal:
         os.replace(temporary, path)
         self._file = path.open("a", encoding="utf-8")
 
-    @property
     def bad(self) -> BadRows:
-        """Rows of the finished blocks that cannot be used."""
+        """Return the rows of the finished blocks that cannot be used."""
         return [(row, reason) for rows in self.done.values() for row, reason in rows]
 
     def _recall(self, lines: list[str], count: int) -> None:
@@ -328,3 +346,36 @@ class _Journal:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
+
+
+class _Syncing:
+    """Notes blocks in the journal after their pixels are on the disk, which is asked for once for many of them.
+
+    The journal must not promise what the disk does not have. What waits is noted on the way out too, also when that
+    is Ctrl-C or an error.
+    """
+
+    def __init__(self, patterns: _Patterns, journal: _Journal) -> None:
+        self._patterns, self._journal = patterns, journal
+        self._waiting: list[tuple[int, BadRows]] = []
+        self._bytes, self._since = 0, time.monotonic()
+
+    def add(self, number: int, bad: BadRows, rows: int) -> None:
+        """Take note of a block whose pixels are written."""
+        self._waiting.append((number, bad))
+        self._bytes += rows * self._patterns.row_bytes
+        if self._bytes >= _SYNC_BYTES or time.monotonic() - self._since >= _SYNC_SECONDS:
+            self._sync()
+
+    def _sync(self) -> None:
+        if self._waiting:
+            self._patterns.sync()
+            for number, bad in self._waiting:
+                self._journal.add(number, bad)
+        self._waiting, self._bytes, self._since = [], 0, time.monotonic()
+
+    def __enter__(self) -> _Syncing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sync()

@@ -158,6 +158,30 @@ def test_packing_goes_on_after_a_stop(catalog: Catalog, tmp_path: Path, monkeypa
     assert {path.name for path in folder.iterdir()} - {"lock"} == {packing.PATTERNS_FILE, packing.STORE_FILE}
 
 
+def test_the_disk_is_not_asked_to_sync_at_every_block(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_BLOCK_ROWS", 1)
+    true_sync, syncs = os.fsync, []
+    monkeypatch.setattr(packing.os, "fsync", lambda file: (syncs.append(file), true_sync(file)))
+    monkeypatch.setattr(packing, "_SYNC_SECONDS", 1e9)
+    monkeypatch.setattr(packing, "_SYNC_BYTES", 10 * 3 * 8 * 8 * 2)
+    build(catalog, tmp_path)
+    assert len(syncs) == 4  # 32 blocks of one row each, ten at a time
+
+
+def test_bad_samples_below_the_limit_cost_no_copy_of_the_catalog(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "_BLOCK_ROWS", 1)
+    with h5py.File(catalog.root / "batch_train_0.h5", "a") as file:
+        file["sample_0_0/cbed_stack"][:] = np.nan
+    true_take, copies = Catalog.take, []
+    monkeypatch.setattr(Catalog, "take", lambda self, rows: (copies.append(len(rows)), true_take(self, rows))[1])
+    build(catalog, tmp_path, max_bad_fraction=0.5)
+    assert copies == [31]  # the store's own
+
+
 PACK = """
 import sys, time
 from pathlib import Path
@@ -166,7 +190,7 @@ from sgexp.data.catalog import build_catalog
 from sgexp.data.packed import PackedStore
 from sgexp.data.transforms import Transform
 root, slow = Path(sys.argv[1]), float(sys.argv[2])
-packing._BLOCK_ROWS = 2
+packing._BLOCK_ROWS, packing._SYNC_SECONDS = 2, 0.0
 pack_block = packing._pack_block
 def slowly(*arguments):
     time.sleep(slow)

@@ -142,6 +142,22 @@ def test_an_absurd_shape_is_refused_before_memory_is_taken(tmp_path: Path) -> No
         smc19.read_patterns(file, "sample_1_0")
 
 
+@pytest.mark.parametrize(
+    "stored",
+    [np.bytes_(b"m" * 50_000), "m" * 50_000, np.array([b"m" * 2000] * 3), np.array(["m"] * 3, dtype=object)],
+    ids=["fixed length", "variable length", "several of fixed length", "several of variable length"],
+)
+def test_a_text_larger_than_any_header_has_is_not_taken(tmp_path: Path, stored: object) -> None:
+    path = tmp_path / "a.h5"
+    write_samples(path, 1)
+    with h5py.File(path, "a") as file:
+        group = file["sample_0_0"]
+        del group.attrs["material"]
+        group.attrs["material"] = stored
+        assert smc19._attribute(group.id, "material") is None
+    assert "no 'material'" in bad(path)["sample_0_0"]
+
+
 def test_links_and_pixels_outside_the_file_are_not_followed(tmp_path: Path) -> None:
     secret = tmp_path / "elsewhere.h5"
     write_samples(secret, 1)

@@ -46,6 +46,7 @@ ATTRIBUTES = (
 PATTERNS = 3
 MAX_PIXELS = 2048  # the originals have 512; more than this would be 50 MB a sample and is taken for damage
 _MAX_ATTRIBUTE_VALUES = 64
+_MAX_ATTRIBUTE_BYTES = 4096
 _PLAIN_KINDS = {h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.STRING}
 _FAULTS = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeError, OverflowError)
 
@@ -197,20 +198,29 @@ def _checked_stack(group: h5py.h5g.GroupID) -> tuple[h5py.h5d.DatasetID, int]:
 
 
 def _attribute(group: h5py.h5g.GroupID, name: str) -> np.ndarray | None:
-    """Read a small attribute as an array; ``None`` when it is missing, large, or of a kind no header uses."""
+    """Read a small attribute as an array; ``None`` when it is missing, large, or of a kind no header uses.
+
+    HDF5 does not tell the length of text of variable length before it is read. So only one such text is read, which
+    cannot be longer than the file, and a long one is dropped at once.
+    """
     try:
         attribute = h5py.h5a.open(group, name.encode())
     except KeyError:
         return None
     shape = attribute.shape
     kind = attribute.get_type()
-    if shape is None or math.prod(shape) > _MAX_ATTRIBUTE_VALUES or kind.get_class() not in _PLAIN_KINDS:
+    if shape is None or kind.get_class() not in _PLAIN_KINDS:
+        return None
+    count = math.prod(shape)
+    if count > _MAX_ATTRIBUTE_VALUES or count * kind.get_size() > _MAX_ATTRIBUTE_BYTES:
         return None
     dtype = kind.dtype
+    if dtype.hasobject and count != 1:
+        return None
     values = np.empty(shape, dtype=dtype)
     # Text of variable length is an object array of str or bytes; its memory type must say so.
     attribute.read(values, mtype=h5py.h5t.py_create(dtype) if dtype.hasobject else kind)
-    return values
+    return None if dtype.hasobject and len(values.reshape(-1)[0]) > _MAX_ATTRIBUTE_BYTES else values
 
 
 def _text(values: np.ndarray | None) -> str:
