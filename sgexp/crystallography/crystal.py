@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,13 +76,6 @@ class Crystal:
             family=family,
         )
         return crystal if space_groups else crystal.relabelled()
-
-    @classmethod
-    def from_structure(cls, structure: Any, name: str) -> Crystal:
-        """Return a crystal from an ordered pymatgen ``Structure`` or an ASE ``Atoms``."""
-        if hasattr(structure, "frac_coords"):
-            return cls.from_arrays(structure.lattice.matrix, structure.atomic_numbers, structure.frac_coords, name=name)
-        return cls.from_arrays(structure.cell[:], structure.numbers, structure.get_scaled_positions(), name=name)
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -170,14 +170,3 @@ def children(crystal: Crystal, seed: int) -> Iterator[Crystal]:
             continue
         if child.space_group == crystal.space_group:
             yield child
-
-
-def substitute(crystal: Crystal, count: int, seed: int = 0) -> list[Crystal]:
-    """Return up to ``count`` children of a crystal, none of them a copy of it or of another."""
-    materials = Materials()
-    materials.add(crystal)
-    for child in children(crystal, seed) if count > 0 else ():
-        materials.add(child)
-        if len(materials.crystals) > count:
-            break
-    return materials.crystals[1:]

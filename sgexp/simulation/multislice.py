@@ -53,7 +53,7 @@ class Multislice:
         self.device = ("cuda" if available else "cpu") if device == "auto" else device
 
     def pattern(self, slab: Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
-        """Return the position-averaged pattern, (Ny, Nx) float32, q = 0 at [Ny/2, Nx/2], q_y down, q_x right."""
+        """Return the pattern averaged over the probes, (Ny, Nx) float32, q = 0 at [Ny/2, Nx/2], q_y down, q_x right."""
         total = sum(torch.view_as_real(waves).square().sum(dim=(0, 3)) for waves in self.exit_waves(slab, beam, grid))
         return torch.fft.fftshift(total / len(beam.positions)).cpu().numpy()
 

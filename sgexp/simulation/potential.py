@@ -143,15 +143,6 @@ def _half_plane(quarter: Tensor) -> Tensor:
     return torch.view_as_complex(result)
 
 
-def _chunks(starts: np.ndarray, ends: np.ndarray, atoms: int) -> Iterator[range]:
-    """Yield runs of neighbouring groups with about ``atoms`` atoms in all (at least one group)."""
-    first = 0
-    while first < len(starts):
-        last = max(first + 1, int(np.searchsorted(ends, starts[first] + atoms, side="right")))
-        yield range(first, last)
-        first = last
-
-
 def transmission(phases_SYX: Tensor) -> Tensor:
     """Return exp(i phase) as complex64 (the weak imaginary potential of absorption is not modelled)."""
     result = torch.empty(phases_SYX.shape, dtype=torch.complex64, device=phases_SYX.device)

@@ -24,7 +24,7 @@ class Engine(Protocol):
     name: str
 
     def pattern(self, slab: protocol.Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
-        """Return the position-averaged pattern (Ny, Nx), zero frequency at [Ny/2, Nx/2], as fractions of the beam."""
+        """Return the probes' mean pattern (Ny, Nx), zero frequency at [Ny/2, Nx/2], as fractions of the beam."""
 
     def q_max(self, grid: tuple[int, int], box: tuple[float, float]) -> float:
         """Return the radius in 1/Å up to which the patterns hold scattering."""
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class CBEDStack:
-    """Three position-averaged convergent-beam patterns of one crystal at one energy.
+    """Three convergent-beam patterns of one crystal at one energy, each averaged over its probe positions (often one).
 
     Attributes
     ----------

@@ -45,16 +45,6 @@ def test_formulas_are_ordered_as_in_the_materials_project():
     assert pymatgen.Composition({"Fe": 8, "O": 14, "F": 2}).formula == crystal.formula
 
 
-def test_pymatgen_and_ase_crystals_are_taken():
-    build = pytest.importorskip("ase.build")
-    silicon = Crystal.from_structure(build.bulk("Si", "diamond", 5.43, cubic=True), "silicon")
-    assert silicon.space_group == 227
-    pymatgen = pytest.importorskip("pymatgen.core")
-    structure = pymatgen.Structure(pymatgen.Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"],
-                                   [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]])  # fmt: skip
-    assert Crystal.from_structure(structure, "perovskite").space_group == 221
-
-
 def test_two_atoms_on_one_place_are_refused_by_name():
     with pytest.raises(DataError, match="twins: spglib finds no space group"):
         Crystal.from_arrays(np.eye(3) * 4, ["Na", "Na"], [[0, 0, 0], [0, 0, 0]], name="twins")

@@ -12,18 +12,29 @@ from sgexp.crystallography.library import load_library
 from sgexp.crystallography.substitution import (
     SQUEEZED,
     Materials,
+    children,
     contacts,
     has_room,
     mappings,
     replacements,
     species,
-    substitute,
 )
 
 
 @pytest.fixture(scope="module")
 def library():
     return {crystal.name: crystal for crystal in load_library()}
+
+
+def substitute(crystal, count, seed=0):
+    """Return up to ``count`` children of a crystal, none of them a copy of it or of another."""
+    materials = Materials()
+    materials.add(crystal)
+    for child in children(crystal, seed):
+        materials.add(child)
+        if len(materials.crystals) > count:
+            break
+    return materials.crystals[1:]
 
 
 def test_replacements_share_the_column_and_new_ones_are_stable():

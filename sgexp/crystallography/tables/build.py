@@ -1,4 +1,4 @@
-"""Generate the tables of this folder from spglib, gemmi and pymatgen (pymatgen is needed here only, not at run time).
+"""Generate the tables of this folder from spglib, gemmi and pymatgen.
 
 Run ``python -m sgexp.crystallography.tables.build`` after one of the three was upgraded; a test compares the files with
 what this script generates, so that no table is ever typed or edited by hand.
