@@ -43,7 +43,7 @@ class CrossEntropyConfig(Component):
 
     target: ClassVar[str] = "sgexp.learning.losses.CrossEntropy"
 
-    label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
 
 
 @dataclass(kw_only=True)
@@ -54,7 +54,7 @@ class WeightedConfig(Component):
     treats_imbalance: ClassVar[bool] = True
 
     power: float = bounded(1.0, low=0.0, high=2.0)
-    label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
 
 
 @dataclass(kw_only=True)
@@ -65,7 +65,7 @@ class LogitAdjustedConfig(Component):
     treats_imbalance: ClassVar[bool] = True
 
     tau: float = bounded(1.0, low=0.0, high=10.0)
-    label_smoothing: float = bounded(0.0, low=0.0, high=0.99)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
 
 
 @dataclass(kw_only=True)
@@ -105,7 +105,7 @@ class TrainerConfig:
     devices: int = bounded(1, low=0, high=4096)
     nodes: int = bounded(1, low=1, high=4096)
     precision: str = one_of("auto", "auto", "32", "bf16", "16", "64")
-    epochs: int = bounded(30, low=1, high=100_000)
+    epochs: int = bounded(24, low=1, high=100_000)
     epoch_draws: Optional[int] = bounded(None, low=1, high=1_000_000_000)  # noqa: UP045 - OmegaConf reads it
     batch_size: int = bounded(64, low=1, high=1_000_000)
     eval_batch_size: int = bounded(256, low=1, high=1_000_000)
