@@ -33,6 +33,34 @@ def test_the_hash_names_the_experiment_and_not_the_machine():
     assert config_hash(CONFIG) != config_hash(CONFIG | {"sampler": {"k": 6}})
 
 
+def test_the_hash_does_not_depend_on_where_data_are_kept():
+    def asked(data, root):
+        return CONFIG | {"data_dir": data, "dataset": {"root": root}}
+
+    assert config_hash(asked("data", "data/crystals")) == config_hash(asked("/scratch", "/scratch/crystals"))
+    assert config_hash(asked("data", "/smc19")) != config_hash(asked("data", "/other"))
+
+
+def test_a_process_number_that_is_given_again_is_another_process(tmp_path):
+    run = RunFolder.create(tmp_path, "train", None, CONFIG)
+    with run.recording():
+        record = json.loads((run.folder / "result.json").read_text())
+    if record["pid_since"] is None:
+        pytest.skip("this system does not say when a process began")
+    for since, status in ((record["pid_since"], "running"), ("1", "interrupted")):
+        (run.folder / "result.json").write_text(json.dumps(record | {"status": "running", "pid_since": since}))
+        assert RunResult.read(run.folder).status == status
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(tmp_path):
+    run = RunFolder.create(tmp_path, "train", None, CONFIG)
+    left = run.path("checkpoints", ".best.ckpt.123.tmp")
+    left.parent.mkdir()
+    left.write_text("half")
+    with run.recording():
+        assert not left.exists()
+
+
 def test_a_run_is_running_inside_and_finished_after(tmp_path):
     run = RunFolder.create(tmp_path, "train", None, CONFIG)
     with run.recording(seed=1):
