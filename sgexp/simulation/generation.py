@@ -180,6 +180,8 @@ def _missing(files: Sequence[_File], folder: Path) -> list[_File]:
             try:
                 open_file(path).close()
             except DataError as error:
+                if isinstance(error.__cause__, PermissionError):
+                    raise
                 console.console.print(f"[yellow]{error} Its patterns are simulated again.[/yellow]")
                 path.unlink()
         if not path.is_file():
