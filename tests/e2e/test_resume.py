@@ -1,0 +1,140 @@
+"""An interrupted run says so, says how to go on, and then ends where it would have ended undisturbed."""
+
+import csv
+import json
+import os
+import shutil
+import signal
+
+import numpy as np
+import pytest
+
+from .commands import command, end, only_run, result, start, wait_for
+from .test_run_folder import FILES, arrays
+
+LONG = ("size=tiny", "trainer.epochs=12", "callbacks.progress=false")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Return the folder of the run that the others should end like."""
+    cwd = tmp_path_factory.mktemp("undisturbed")
+    ended = command(*LONG, cwd=cwd)
+    assert ended.code == 0, ended.err
+    return only_run(cwd)
+
+
+def history(folder):
+    """Return metrics.csv without the time that it took."""
+    with (folder / "metrics.csv").open(newline="") as stream:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(stream)]
+
+
+def rows_written(cwd):
+    """Return how many epochs are in the one run's history so far."""
+    paths = list((cwd / "outputs" / "train").glob("*/metrics.csv"))
+    return len(paths[0].read_text().splitlines()) - 1 if paths else 0
+
+
+def disturb(signal_number, happened, cwd, *arguments):
+    """Start the long run, send it a signal as soon as ``happened()``, and return how it ended."""
+    process = start(*LONG, *arguments, cwd=cwd)
+    wait_for(happened, process)
+    os.killpg(process.pid, signal_number)  # a terminal sends Ctrl-C to every process of the command
+    return end(process)
+
+
+def ends_like(folder, other):
+    """Assert that two runs left the same figures, predictions and history."""
+    assert result(folder)["status"] == "finished"
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == FILES
+    assert history(folder) == history(other)
+    for name, values in arrays(folder / "predictions_test.npz").items():
+        assert np.array_equal(values, arrays(other / "predictions_test.npz")[name]), name
+    for key in ("metrics", "baselines", "data_fingerprint", "split", "config_hash"):
+        assert result(folder)[key] == result(other)[key], key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(number, undisturbed, tmp_path):
+    ended = disturb(number, lambda: rows_written(tmp_path) >= 3, tmp_path)
+    folder = only_run(tmp_path)
+    if number == signal.SIGINT:
+        assert ended.code == 130
+        assert f"python -m sgexp resume={folder.relative_to(tmp_path)}" in ended.sentence
+        assert result(folder)["status"] == "interrupted"
+    assert 3 <= rows_written(tmp_path) < 12
+    again = command(f"resume={folder}", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert only_run(tmp_path) == folder
+    ends_like(folder, undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+def test_a_simulation_that_was_stopped_goes_on(number, undisturbed, tmp_path):
+    data = tmp_path / "data"
+    ended = disturb(number, lambda: any(data.glob("crystals/*/*.part")), tmp_path, f"data_dir={data}")
+    folder = only_run(tmp_path)
+    if number == signal.SIGINT:
+        assert ended.code == 130 and f"resume={folder.relative_to(tmp_path)}" in ended.sentence
+        assert result(folder)["status"] == "interrupted"
+    again = command(f"resume={folder}", cwd=tmp_path)
+    assert again.code == 0, again.err
+    ends_like(folder, undisturbed)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Return the folder of a run that was stopped in training."""
+    cwd = tmp_path_factory.mktemp("stopped")
+    disturb(signal.SIGINT, lambda: rows_written(cwd) >= 2, cwd)
+    return only_run(cwd)
+
+
+def copy_of(folder, cwd):
+    """Return a copy of a run folder that may be harmed."""
+    return shutil.copytree(folder, cwd / "outputs" / "train" / folder.name)
+
+
+def test_only_an_interrupted_run_goes_on(tiny_run, tmp_path):
+    folder, _ = tiny_run
+    before = (folder / "result.json").read_bytes()
+    ended = command(f"resume={folder}", cwd=tmp_path)
+    assert ended.code == 2
+    assert "finished" in ended.sentence
+    assert (folder / "result.json").read_bytes() == before
+
+
+def test_other_choices_beside_resume_are_refused(stopped, tmp_path):
+    ended = command(f"resume={stopped}", "trainer.epochs=30", cwd=tmp_path)
+    assert ended.code == 2
+    assert "trainer.epochs=30" in ended.sentence
+    assert result(stopped)["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "."])
+def test_what_is_no_run_folder_is_refused(folder, tmp_path):
+    ended = command(f"resume={folder}", cwd=tmp_path)
+    assert ended.code == 2
+    assert f"resume={folder}" in ended.sentence
+
+
+def test_a_run_does_not_go_on_with_other_data(stopped, tmp_path):
+    folder = copy_of(stopped, tmp_path)
+    record = result(folder) | {"data_fingerprint": "0" * 32}
+    (folder / "result.json").write_text(json.dumps(record))
+    ended = command(f"resume={folder}", cwd=tmp_path)
+    assert ended.code == 2
+    assert "data" in ended.sentence and "new run" in ended.sentence
+    assert result(folder)["status"] == "failed"
+
+
+def test_a_damaged_checkpoint_is_told_in_one_sentence(stopped, tmp_path):
+    folder = copy_of(stopped, tmp_path)
+    path = folder / "checkpoints" / "last.ckpt"
+    path.write_bytes(path.read_bytes()[:100_000])
+    ended = command(f"resume={folder}", cwd=tmp_path)
+    assert ended.code == 1
+    assert "last.ckpt" in ended.sentence
