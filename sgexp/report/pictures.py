@@ -61,7 +61,7 @@ def class_distribution(counts: Mapping[str, np.ndarray], path: Path) -> None:
     lower.set_xlim(0.4, 230.6)
     present = train[train > 0]
     ratio = f"{present.max() / present.min():,.0f} : 1" if len(present) else "-"
-    upper.set_title(f"{len(present)} of 230 space groups in training, largest to smallest {ratio}", loc="left", pad=22)
+    upper.set_title(f"{len(present)} of 230 space groups in training, largest to smallest {ratio}", loc="left", pad=34)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
