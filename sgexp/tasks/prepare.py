@@ -77,11 +77,16 @@ def refuse_what_cannot_be(config: Config) -> None:
         )
 
 
+def cache_folder(config: Config) -> Path:
+    """Return the folder of what is derived from data sets: headers, packed patterns, splits."""
+    return Path(config.data_dir) / "cache"
+
+
 def prepare_data(config: Config) -> Data:
     """Make the data set where it is not made yet (once, others wait), list it, and pack its coded patterns."""
     dataset, transform = build(config.dataset), build(config.transform)
     folder = dataset.prepare(lambda folder: simulate_into(folder, config), simulation_recipe(config))
-    cache = Path(config.data_dir) / "cache"
+    cache = cache_folder(config)
     catalog = dataset.catalog(cache)
     store = PackedStore.build(catalog, transform, cache, max_bad_fraction=dataset.max_bad_fraction)
     failed = [BadSample(FAILED, failure.material, failure.reason) for failure in read_failures(folder)]

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from sgexp.console import console, interrupts_later
 from sgexp.data.audit import audit
 from sgexp.data.split import PARTS, Split
+from sgexp.data.splits import stored_split
 from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import load_weights
@@ -22,7 +23,7 @@ from sgexp.runs import DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.forecast import announce
-from sgexp.tasks.prepare import Data, prepare_data, refuse_what_cannot_be
+from sgexp.tasks.prepare import Data, cache_folder, prepare_data, refuse_what_cannot_be
 from sgexp.tasks.scoring import score
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def train(config: Config) -> None:
 def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     """Do what the config asks for and leave it in the run folder; return what result.json says."""
     data = prepare_data(config)
-    data, split = data.used_by(build(config.split).make(data.catalog))
+    data, split = data.used_by(stored_split(build(config.split), data.catalog, cache_folder(config)))
     overlap = audit(data.catalog, split)
     console.print(f"[bold]split[/bold] {terminal.counts_line(split.counts())}")
     plan = make_plan(config, data, split)
