@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -62,14 +63,19 @@ def join(folder: str, rank: str) -> int:
     from sgexp.config import resumed
     from sgexp.console import console
 
+    first_process = os.getppid()
     console.quiet = True
     warnings.simplefilter("ignore")  # the first process shows them
     try:
         dispatch(resumed(folder))
-    except KeyboardInterrupt:  # the first process, which has been told too, says so
-        return 0
     except UserError as error:
         raise UserError(f"process {rank} of the run failed, and so does the run: {error}") from error
+    except Exception:
+        for _ in range(100):  # 5 s: a lost connection may mean that the first process is ending, and says why itself
+            if os.getppid() != first_process:
+                return 1
+            time.sleep(0.05)
+        raise
     return 0
 
 

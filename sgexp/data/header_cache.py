@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from sgexp.console import interrupts_not_inherited
 from sgexp.console import progress as progress_display
 from sgexp.data.formats import smc19
 from sgexp.data.proxy_families import proxy_family
@@ -74,7 +75,8 @@ def _scan_all(
             done()
         return tables
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(scan_file, root, name, cache_dir): name for name in names}
+        with interrupts_not_inherited():  # submitting starts the processes
+            futures = {pool.submit(scan_file, root, name, cache_dir): name for name in names}
         try:
             for future in as_completed(futures):
                 tables[futures[future]] = future.result()

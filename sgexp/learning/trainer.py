@@ -23,6 +23,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
 from torch.utils.data import DataLoader
 
+from sgexp.console import interrupts_not_inherited
 from sgexp.errors import ConfigError
 from sgexp.learning.callbacks import MetricsFile, TrainingProgress
 from sgexp.learning.checkpoint import SafeCheckpointIO
@@ -55,8 +56,8 @@ class Trainer(pl.Trainer):
     def _interruptible(self) -> Iterator[None]:
         try:
             yield
-        except SystemExit as ended:
-            if not isinstance(ended.__context__, KeyboardInterrupt):
+        except (SystemExit, Exception) as ended:  # also an error while it tidied up, such as a lost connection
+            if not _began_with_interrupt(ended):
                 raise
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -82,6 +83,32 @@ class Trainer(pl.Trainer):
             os.environ.pop(name, None)
 
 
+def _began_with_interrupt(error: BaseException) -> bool:
+    seen: BaseException | None = error
+    while seen is not None and not isinstance(seen, KeyboardInterrupt):
+        seen = seen.__cause__ or seen.__context__
+    return seen is not None
+
+
+class Processes(DDPStrategy):
+    """Lightning's DDP, whose further processes Ctrl-C does not reach: the first one ends them.
+
+    (Were they to end by themselves while it waits for them to join, it would wait for half an hour.)
+    """
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()
+        start = getattr(self._launcher, "_call_children_scripts", None)
+        if start is None:  # other means, such as a cluster's, start the processes
+            return
+
+        def start_shielded() -> None:
+            with interrupts_not_inherited():
+                start()
+
+        self._launcher._call_children_scripts = start_shielded  # type: ignore[union-attr, method-assign]
+
+
 def make_trainer(
     config: TrainerConfig,
     run_dir: Path,
@@ -102,7 +129,7 @@ def make_trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
         num_nodes=config.nodes,
-        strategy=DDPStrategy(process_group_backend="nccl" if on_gpu else "gloo") if parallel else "auto",
+        strategy=Processes(process_group_backend="nccl" if on_gpu else "gloo") if parallel else "auto",
         precision=_PRECISIONS[precision],  # type: ignore[arg-type]
         sync_batchnorm=parallel and on_gpu,  # PyTorch has it for GPUs only
         max_epochs=config.epochs,

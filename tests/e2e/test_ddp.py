@@ -1,9 +1,13 @@
 """Two processes train one run: one folder, one voice, every sample once, the figures of a single process."""
 
+import os
+import signal
+import time
+
 import numpy as np
 import pytest
 
-from .commands import TINY, command, only_run, result, runs
+from .commands import TINY, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import FILES, arrays, table
 
 DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.epochs=2", "trainer.batch_size=10")
@@ -44,3 +48,26 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_made(tmp_pa
     assert ended.code == 2
     assert "trainer.batch_size=7" in ended.sentence
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("epochs", [0, 2], ids=["while starting", "in training"])
+def test_ctrl_c_ends_all_processes_and_the_run_goes_on(epochs, tiny_run, tmp_path):
+    process = start("size=tiny", *DDP, "trainer.epochs=60", "callbacks.progress=false", cwd=tmp_path)
+    history = tmp_path / "outputs" / "train"
+    if epochs:
+        wait_for(
+            lambda: any(len(path.read_text().splitlines()) > epochs for path in history.glob("*/metrics.csv")), process
+        )
+    else:
+        wait_for(lambda: any(history.glob("*/split.csv")), process)
+        time.sleep(1.5)
+    os.killpg(process.pid, signal.SIGINT)
+    ended = end(process)
+    assert ended.code == 130, ended.err
+    assert f"resume={only_run(tmp_path).relative_to(tmp_path)}" in ended.sentence
+    assert result(only_run(tmp_path))["status"] == "interrupted"
+    with pytest.raises(ProcessLookupError):  # nobody of the command's process group is left
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
