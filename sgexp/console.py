@@ -30,7 +30,7 @@ def progress(transient: bool = False) -> Progress:
 
 @contextmanager
 def interrupts_later() -> Iterator[None]:
-    """Keep Ctrl-C until the body is done: inside the import of a compiled library it would abort the process."""
+    """Keep Ctrl-C until the body is done: inside a compiled library it would abort the process or pass for an error."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

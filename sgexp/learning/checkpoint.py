@@ -12,15 +12,19 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 
+from sgexp.console import interrupts_later
 from sgexp.errors import DataError
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write to a temporary file in the same folder, flush it to the disk, then rename it over ``path``."""
+    """Write to a temporary file in the same folder, flush it to the disk, then rename it over ``path``.
+
+    Ctrl-C waits until the file is whole: torch would turn it into an error of its writer.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        with interrupts_later(), open(temporary, "wb") as file:
             torch.save(checkpoint, file)
             file.flush()
             os.fsync(file.fileno())

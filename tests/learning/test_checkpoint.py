@@ -1,3 +1,7 @@
+import os
+import signal
+import threading
+import time
 import zipfile
 
 import pytest
@@ -71,3 +75,19 @@ def test_weights_for_other_groups_are_refused(tmp_path):
     assert torch.equal(weights(fresh), weights(module))
     with pytest.raises(DataError, match="trained for other space groups"):
         load_weights(make_module(classes=(2, 14, 76, 78, 227)), tmp_path / "best.ckpt")
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_is_ctrl_c_and_no_failed_write(tmp_path):
+    interrupted = 0
+    for attempt in range(20):
+        timer = threading.Timer(0.005 * attempt, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            write_checkpoint({"x": torch.zeros(10_000_000), "attempt": attempt}, tmp_path / "a.ckpt")
+            timer.join()
+            time.sleep(0.01)
+        except KeyboardInterrupt:
+            interrupted += 1
+    assert interrupted == 20
+    assert read_checkpoint(tmp_path / "a.ckpt")["x"].shape == (10_000_000,)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
