@@ -17,6 +17,7 @@ from sgexp.report.terminal import duration, size
 from sgexp.sampling.plan import ResamplingPlan
 
 _TIMED_STEPS = 3
+LONG = 1800.0  # seconds from which on a way to train for less time is named
 
 
 def announce(
@@ -43,6 +44,11 @@ def announce(
         f"[bold]time[/bold] {trainer.max_epochs} epochs of {steps:,} steps, {duration(epoch)} each: "
         f"about [bold]{duration(in_all)}[/bold] in all"
     )
+    if in_all > LONG and draws > 2 * len(plan.rows):
+        console.print(
+            f"  [dim]- shorter: trainer.epoch_draws={len(plan.rows)} makes epochs as long as without a sampler, "
+            "sampler.balance=sqrt draws less[/dim]"
+        )
     return in_all
 
 

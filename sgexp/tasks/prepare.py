@@ -89,7 +89,10 @@ def prepare_data(config: Config) -> Data:
     cache = cache_folder(config)
     catalog = dataset.catalog(cache)
     store = PackedStore.build(catalog, transform, cache, max_bad_fraction=dataset.max_bad_fraction)
-    failed = [BadSample(FAILED, failure.material, failure.reason) for failure in read_failures(folder)]
+    failed = [
+        BadSample(FAILED, failure.material, failure.reason.removeprefix(f"{failure.material}: "))
+        for failure in read_failures(folder)
+    ]
     store.catalog = catalog = store.catalog.with_bad(failed)
     materials, groups = len(np.unique(catalog.material)), len(np.unique(catalog.space_group))
     console.print(
