@@ -1,6 +1,7 @@
 """Defaults of every test: one thread for torch, no window, nobody called, and made data in a folder of the session."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ os.environ["MPLBACKEND"] = "Agg"
 os.environ["WANDB_MODE"] = "offline"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("HYDRA_FULL_ERROR", None)
+
+# A shell without job control starts background commands deaf to Ctrl-C, and their children too: the tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
