@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from .commands import TINY, command, only_run
+
 # Before anything imports matplotlib, torch or wandb; subprocesses of the tests inherit them.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["WANDB_MODE"] = "offline"
@@ -39,3 +41,12 @@ def made_data(tmp_path_factory):
 def root():
     """The checkout that the tests belong to."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Return (run folder, how the command ended) of ``python -m sgexp size=tiny trainer.epochs=2``, undisturbed."""
+    cwd = tmp_path_factory.mktemp("tiny")
+    ended = command(*TINY, cwd=cwd)
+    assert ended.code == 0, ended.err
+    return only_run(cwd), ended

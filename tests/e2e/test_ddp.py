@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from .commands import TINY, command, end, only_run, result, runs, start, wait_for
+from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import FILES, arrays, table
 
 DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.epochs=2", "trainer.batch_size=10")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from .commands import TINY, command, end, only_run, result, runs, start, wait_for
+from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import arrays
 
 QUICK = ("size=tiny", "trainer=debug", "evaluation.baselines=[]", "callbacks.progress=false")

@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from .commands import command, end, only_run, result, start, wait_for
+from ..commands import command, end, only_run, result, start, wait_for
 from .test_run_folder import FILES, arrays
 
 LONG = ("size=tiny", "trainer.epochs=12", "callbacks.progress=false")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, top_k_accuracy_score
 
-from .commands import TINY, command, only_run, result, runs
+from ..commands import TINY, command, only_run, result, runs
 
 FILES = {
     *("config.yaml", "overrides.yaml", "provenance.json", "split.csv", "plan.npz", "classes.csv", "metrics.csv"),
