@@ -46,15 +46,15 @@ _RECORDED_PACKAGES = (
 
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
 _NOT_THE_EXPERIMENT = frozenset(
-    {"name", "output_dir", "data_dir", "resume", "logger", "task.folder"}
+    {"name", "output_dir", "data_dir", "resume", "logger", "report", "task.folder"}
     | {"callbacks.progress", "callbacks.checkpoint_steps"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers")}
     | {"simulation.processes", "simulation.engine.device"}
 )
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
+def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of a config that says what the experiment is: without paths, loggers and what a machine has."""
 
     def kept(value: Any, path: str) -> Any:
         if not isinstance(value, Mapping):
@@ -62,7 +62,12 @@ def config_hash(config: Mapping[str, Any]) -> str:
         paths = {key: f"{path}.{key}" if path else key for key in value}
         return {key: kept(item, paths[key]) for key, item in value.items() if paths[key] not in _NOT_THE_EXPERIMENT}
 
-    text = json.dumps(kept(config, ""), sort_keys=True, default=str)
+    return kept(config, "")
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
+    text = json.dumps(experiment(config), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -14,10 +14,11 @@ import torch
 
 from sgexp.data.audit import Audit
 from sgexp.data.split import PARTS, Split
+from sgexp.data.transforms import resize_area
 from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
-from sgexp.report import pictures
-from sgexp.runs import RunFolder, config_hash, write_text
+from sgexp.report import gallery, pictures
+from sgexp.runs import RunFolder, config_hash, experiment, write_text
 from sgexp.schema import plain
 
 if TYPE_CHECKING:
@@ -69,8 +70,15 @@ def _gpus() -> list[str]:
 
 
 def identity(config: Config) -> dict[str, Any]:
-    """Return what names the experiment in result.json."""
-    return {"task": "train", "name": config.name, "seed": config.seed, "config_hash": config_hash(plain(config))}
+    """Return what names the experiment in result.json, and what the experiment is."""
+    asked = plain(config)
+    return {
+        "task": "train",
+        "name": config.name,
+        "seed": config.seed,
+        "config_hash": config_hash(asked),
+        "config": experiment(asked),
+    }
 
 
 def checkpoint_to_resume(run: RunFolder) -> str | None:
@@ -187,3 +195,33 @@ def draw_examples(run: RunFolder, data: Data, predictions: Mapping[str, Predicti
     patterns = data.store.read(shown.row[chosen])
     true, picked = shown.label[chosen], probability[chosen, best[chosen]]
     pictures.examples(patterns, true, top[chosen], picked, names, run.path("examples.png"))
+
+
+def keep_gallery(run: RunFolder, data: Data, predictions: Mapping[str, Predictions], plan: ResamplingPlan) -> None:
+    """Keep a few judged stacks and the parents of a few mixed ones, so that reports need no data set."""
+    tests = [item for part, item in predictions.items() if part != "validation"]
+    # one blind draw for every run of a test set: the same stacks come up wherever they were right or wrong
+    chosen = [item.row[gallery.choose_judged(item, seed=0)] for item in tests]
+    rows = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+    draws = gallery.choose_mixed(plan, data.catalog.space_group, seed=0)
+    base, partner = plan.base[draws], plan.partner[draws]
+    formula = data.catalog.formula
+    gallery.Gallery(
+        row=rows,
+        patterns=_thumbnails(data, rows),
+        formula=formula[rows],
+        base=_thumbnails(data, base),
+        partner=_thumbnails(data, partner),
+        weight=plan.weight[draws],
+        space_group=data.catalog.space_group[base],
+        base_row=base,
+        partner_row=partner,
+        base_formula=formula[base],
+        partner_formula=formula[partner],
+    ).save(run.path("gallery.npz"))
+
+
+def _thumbnails(data: Data, rows: np.ndarray) -> np.ndarray:
+    """Return the coded patterns of a few rows as bytes, averaged down where they are wide."""
+    patterns = torch.from_numpy(data.store.read(rows))
+    return gallery.as_bytes(resize_area(patterns, min(gallery.SIDE, patterns.shape[-1])).numpy())

@@ -89,6 +89,7 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     trainer.disband()
     records.write_predictions(run, predictions)
     records.draw_examples(run, data, predictions, config.seed)
+    records.keep_gallery(run, data, predictions, plan)
     run.update(**score(config, data, split, predictions))
     return run.record
 

@@ -14,7 +14,14 @@ from ..commands import TINY, command, only_run, result, runs
 FILES = {
     *("config.yaml", "overrides.yaml", "provenance.json", "split.csv", "plan.npz", "classes.csv", "metrics.csv"),
     *("result.json", "predictions_validation.npz", "predictions_test.npz", "set_aside.csv"),
-    *("class_distribution.png", "examples.png", "run.lock", "checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+    *(
+        "class_distribution.png",
+        "examples.png",
+        "gallery.npz",
+        "run.lock",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    ),
 }
 PARTS = ("train", "validation", "test_material", "test_family")
 
