@@ -19,6 +19,8 @@ from sgexp.schema import Component
 
 Groups = Mapping[str, tuple[type, ...]]
 
+_JUDGED_LATER = frozenset({"simulation"})  # means nothing to a run that simulates nothing: judged with the whole config
+
 KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -88,7 +90,16 @@ def read_fields(value: Any, schema: type, key: str, groups: Groups) -> Any:
     missing = [name for name in fields if _is_mark_of_missing(arguments.get(name, fields[name].default))]
     if missing:
         raise ConfigError(f"{_join(key, missing[0])} has no value: give {_join(key, missing[0])}=<value>")
-    return schema(**given)
+    made = schema(**given)
+    if key not in _JUDGED_LATER and (said := contradiction(made, key)) is not None:
+        raise ConfigError(said)
+    return made
+
+
+def contradiction(made: Any, key: str) -> str | None:
+    """Return what a schema's own check has to say of its fields, or None."""
+    own_check = getattr(made, "contradiction", None)
+    return None if own_check is None else own_check(key)
 
 
 def check_range(value: Any, metadata: Mapping[str, Any], key: str) -> None:

@@ -129,7 +129,38 @@ def check(composed: DictConfig) -> Config:
         raise ConfigError(
             f"name={name!r} cannot be part of a folder's name: use letters, digits, '.', '+', '-' and '_'"
         )
-    return Config(**arguments)
+    config = Config(**arguments)
+    refuse_contradictions(config)
+    return config
+
+
+def refuse_contradictions(config: Config) -> None:
+    """Refuse choices of different groups that cannot be together, as far as that needs no data and no device."""
+    said = None
+    if simulates(config):
+        said = checking.contradiction(config.simulation, "simulation") or _enlarged(config)
+    if said is None and getattr(config.split, "validation", None) == 0 and config.callbacks.patience:
+        said = (
+            f"callbacks.patience={config.callbacks.patience} waits for validation to improve, but split.validation=0: "
+            "keep some materials for validation, or set callbacks.patience=0"
+        )
+    if said is not None:
+        raise ConfigError(said)
+
+
+def simulates(config: Config) -> bool:
+    """Say whether patterns are to be simulated, so that the simulation's settings have a meaning."""
+    return config.task.simulates or config.dataset.simulates
+
+
+def _enlarged(config: Config) -> str | None:
+    pixels, stored = getattr(config.transform, "pixels", 0), config.simulation.pixels
+    if pixels <= stored:
+        return None
+    return (
+        f"transform.pixels={pixels} is more than simulation.pixels={stored}: patterns cannot be enlarged; set "
+        f"size.train_pixels to {stored} or less"
+    )
 
 
 def resumed(folder: str) -> Config:

@@ -3,6 +3,9 @@
 A *component* is a choice of a config group that something is built from. Its schema names what it builds in the class
 variable ``target``; a config file only *selects* a schema by that name, so a config from a stranger can build nothing
 that is not declared in a schema of sgexp or of an installed plugin.
+
+A schema whose fields can contradict one another has a method ``contradiction(key) -> str | None``: one sentence on what
+cannot be, or None. ``key`` is where the schema stands in the config, for the sentence.
 """
 
 from __future__ import annotations
@@ -34,6 +37,7 @@ class Component:
 
     target: ClassVar[str]
     treats_imbalance: ClassVar[bool] = False  # a sampler or loss that makes rare classes count for more
+    simulates: ClassVar[bool] = False  # a data set or task whose patterns the settings of the simulation make
 
     def arguments(self) -> dict[str, Any]:
         """Return the fields as keyword arguments (shallow: nested schemas stay objects)."""

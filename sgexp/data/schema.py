@@ -26,6 +26,7 @@ class CrystalsDataset(Component):
     """Patterns simulated from real crystals, made on first use."""
 
     target: ClassVar[str] = "sgexp.data.dataset.Crystals"
+    simulates: ClassVar[bool] = True
 
     root: str = "data/crystals"
     materials: int = bounded(2900, low=1, high=1_000_000)
@@ -44,6 +45,17 @@ class SMC19Dataset(Component):
     max_bad_fraction: float = bounded(0.05, low=0.0, high=1.0)
 
 
+def _kept_from_training(split: Component, key: str) -> str | None:
+    """Say, of a split by shares, that nothing would be left to train on."""
+    shares = {
+        name: getattr(split, name) for name in ("validation", "test_material", "test_family") if hasattr(split, name)
+    }
+    if sum(shares.values()) < 1:
+        return None
+    listed = " + ".join(f"{key}.{name}={share:g}" for name, share in shares.items())
+    return f"{listed} leave nothing to train on: together they must be less than 1"
+
+
 @dataclass(kw_only=True)
 class NestedSplit(Component):
     """Whole families, then single materials, are kept from training."""
@@ -54,6 +66,7 @@ class NestedSplit(Component):
     test_material: float = bounded(0.1, low=0.0, high=0.5)
     test_family: float = bounded(0.1, low=0.0, high=0.5)
     seed: int = bounded(1, low=0, high=2**31 - 1)
+    contradiction = _kept_from_training
 
 
 @dataclass(kw_only=True)
@@ -65,6 +78,7 @@ class MaterialSplit(Component):
     validation: float = bounded(0.1, low=0.0, high=0.5)
     test_material: float = bounded(0.1, low=0.0, high=0.5)
     seed: int = bounded(1, low=0, high=2**31 - 1)
+    contradiction = _kept_from_training
 
 
 @dataclass(kw_only=True)
@@ -83,6 +97,7 @@ class SampleSplit(Component):
     validation: float = bounded(0.1, low=0.0, high=0.5)
     test_material: float = bounded(0.1, low=0.0, high=0.5)
     seed: int = bounded(1, low=0, high=2**31 - 1)
+    contradiction = _kept_from_training
 
 
 @dataclass(kw_only=True)

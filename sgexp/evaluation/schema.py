@@ -21,5 +21,14 @@ class EvaluationConfig:
     calibration_bins: int = bounded(15, low=2, high=1000)
     baselines: list[str] = field(default_factory=lambda: list(BASELINES), metadata={"choices": BASELINES})
 
+    def contradiction(self, key: str) -> str | None:
+        """Refuse shots of which none is medium because few begins where many does."""
+        if self.few_to >= self.many_from:
+            return (
+                f"{key}.few_to={self.few_to} must be less than {key}.many_from={self.many_from}: up to so many "
+                "training families a group is few-shot, from so many on many-shot"
+            )
+        return None
+
 
 GROUPS: dict[str, tuple[type, ...]] = {"evaluation": (EvaluationConfig,)}

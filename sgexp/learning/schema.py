@@ -119,6 +119,22 @@ class TrainerConfig:
     channels_last: bool = True
     deterministic: bool = True
 
+    def contradiction(self, key: str) -> str | None:
+        """Refuse trainings that would never validate, batches that devices cannot share, half precision on CPUs."""
+        if self.validate_every > self.epochs:
+            return (
+                f"{key}.validate_every={self.validate_every} is more than {key}.epochs={self.epochs}, so nothing would "
+                f"ever be validated: set {key}.validate_every to {self.epochs} or less"
+            )
+        if self.devices and self.batch_size % (share := self.devices * self.nodes):
+            return (
+                f"{key}.batch_size={self.batch_size} cannot be shared evenly by {share} devices: choose a multiple of "
+                f"{share}, such as {max(share, self.batch_size // share * share)}"
+            )
+        if self.accelerator == "cpu" and self.precision == "16":
+            return f"{key}.precision=16 needs a GPU: on a CPU choose {key}.precision=32 (or bf16)"
+        return None
+
 
 @dataclass(kw_only=True)
 class LoggerConfig:

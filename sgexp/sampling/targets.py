@@ -30,26 +30,12 @@ def counts_to_add(
     - ``table``: table[c]; a class that is not in the table stays as it is.
     """
     largest = max(counts.values())
-    if balance == "table":
-        wanted, notes = _from_table(counts, table)
-        low = {group: n for group, n in wanted.items() if n < counts[group]}
-        if low:
-            group, n = next(iter(low.items()))
-            raise ConfigError(
-                f"sampler.table asks for {n} draws of group {group}, which has {counts[group]} training samples; "
-                "this sampler only adds: ask for at least as many, or use sampler=random_under"
-            )
-    else:
-        notes = ()
-        wanted = {
-            group: {
-                "majority": largest,
-                "sqrt": round(math.sqrt(n * largest)),
-                "median": round(float(np.median(list(counts.values())))),
-                "cap": min(largest, cap),
-            }[balance]
-            for group, n in counts.items()
-        }
+    half_way = {group: round(math.sqrt(n * largest)) for group, n in counts.items()}
+    same = {"majority": largest, "median": _median(counts), "cap": min(largest, cap)}
+    wanted, notes = _wanted(counts, balance, half_way, same, table)
+    low = [group for group in wanted if balance == "table" and wanted[group] < counts[group]]
+    if low:
+        raise _refused(low[0], wanted, counts, "adds: ask for at least as many, or use sampler=random_under")
     return {group: n - counts[group] for group, n in wanted.items() if n > counts[group]}, notes
 
 
@@ -62,27 +48,33 @@ def counts_to_keep(
     round(sqrt(n_c n_min)); ``median``: the median of the n_c; ``cap``: cap; ``table``: table[c].
     """
     smallest = min(counts.values())
-    if balance == "table":
-        wanted, notes = _from_table(counts, table)
-        high = {group: n for group, n in wanted.items() if n > counts[group]}
-        if high:
-            group, n = next(iter(high.items()))
-            raise ConfigError(
-                f"sampler.table asks for {n} draws of group {group}, which has {counts[group]} training samples; "
-                "this sampler only removes: ask for at most as many, or use sampler=random_over"
-            )
-    else:
-        notes = ()
-        wanted = {
-            group: {
-                "minority": smallest,
-                "sqrt": round(math.sqrt(n * smallest)),
-                "median": max(1, round(float(np.median(list(counts.values()))))),
-                "cap": cap,
-            }[balance]
-            for group, n in counts.items()
-        }
+    half_way = {group: round(math.sqrt(n * smallest)) for group, n in counts.items()}
+    same = {"minority": smallest, "median": max(1, _median(counts)), "cap": cap}
+    wanted, notes = _wanted(counts, balance, half_way, same, table)
+    high = [group for group in wanted if balance == "table" and wanted[group] > counts[group]]
+    if high:
+        raise _refused(high[0], wanted, counts, "removes: ask for at most as many, or use sampler=random_over")
     return {group: n for group, n in wanted.items() if n < counts[group]}, notes
+
+
+def _median(counts: Mapping[int, int]) -> int:
+    return round(float(np.median(list(counts.values()))))
+
+
+def _wanted(
+    counts: Mapping[int, int], balance: str, half_way: dict[int, int], same: Mapping[str, int], table: Mapping[int, int]
+) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return label -> draws as ``balance`` asks, the ones of ``same`` being equal for all classes, and notes."""
+    if balance == "table":
+        return _from_table(counts, table)
+    return half_way if balance == "sqrt" else dict.fromkeys(counts, same[balance]), ()
+
+
+def _refused(group: int, wanted: Mapping[int, int], counts: Mapping[int, int], only: str) -> ConfigError:
+    return ConfigError(
+        f"sampler.table asks for {wanted[group]} draws of group {group}, which has {counts[group]} training samples; "
+        f"this sampler only {only}"
+    )
 
 
 def _from_table(counts: Mapping[int, int], table: Mapping[int, int]) -> tuple[dict[int, int], tuple[str, ...]]:

@@ -21,7 +21,6 @@ from sgexp.simulation.physics import wavelength
 from sgexp.simulation.schema import SimulationConfig
 
 ZONES = 3  # the layout of the data set has room for exactly three patterns
-COARSEST_SAMPLING = 0.4  # angstrom a pixel; coarser grids cut off scattering that the patterns should show
 CU_K_ALPHA = 1.54184  # angstrom, the mean of K-alpha 1 and 2
 _MAX_TWO_THETA = 90.0  # degree
 _EDGE = 1e-6  # angstrom: atoms this close to the far faces of the slab belong to the next one
@@ -74,22 +73,9 @@ class Slab:
 
 
 def check_sampling(config: SimulationConfig) -> None:
-    """Refuse grids coarser than 0.4 Å a pixel, and stored patterns with more pixels than the grid."""
-    sampling = config.box / config.grid
-    if sampling > COARSEST_SAMPLING * (1 + 1e-9):
-        fewest = 2 * int(np.ceil(config.box / COARSEST_SAMPLING / 2.0))
-        raise ConfigError(
-            f"simulation.grid={config.grid} over simulation.box={config.box:g} Å is {sampling:.3f} Å a pixel, "
-            f"coarser than {COARSEST_SAMPLING} Å: set size.grid to {fewest} or more, or size.box to "
-            f"{COARSEST_SAMPLING * config.grid:g} or less."
-        )
-    if config.grid % 2:
-        raise ConfigError(f"simulation.grid={config.grid} is odd: set size.grid to {config.grid + 1}.")
-    if config.pixels > config.grid:
-        raise ConfigError(
-            f"simulation.pixels={config.pixels} is more than simulation.grid={config.grid}: "
-            f"set size.pixels to {config.grid} or less."
-        )
+    """Refuse settings that contradict one another, such as a grid coarser than 0.4 Å a pixel."""
+    if (said := config.contradiction("simulation")) is not None:
+        raise ConfigError(said)
 
 
 def zones(crystal: Crystal, config: SimulationConfig) -> list[Zone]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 from sgexp.schema import Component, bounded, one_of
+
+COARSEST_SAMPLING = 0.4
+"""Å a pixel; a coarser grid cuts off scattering (docs/simulation.md)."""
 
 ENGINE_VERSION = 1
 """To be raised with every change of code that changes patterns: data of another version are made again."""
@@ -45,6 +49,28 @@ class SimulationConfig:
     processes: int | None = bounded(None, low=1, high=1024)  # None: one for each core
     materials_per_file: int = bounded(40, low=1, high=100_000)
     engine: Component = field(default_factory=MultisliceEngine)
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse grids coarser than 0.4 Å a pixel, odd ones, and stored patterns with more pixels than the grid."""
+        sampling = self.box / self.grid
+        if sampling > COARSEST_SAMPLING * (1 + 1e-9):
+            fewest = 2 * math.ceil(self.box / COARSEST_SAMPLING / 2.0)
+            return (
+                f"{key}.grid={self.grid} over {key}.box={self.box:g} Å is {sampling:.3f} Å a pixel, "
+                f"coarser than {COARSEST_SAMPLING} Å: set size.grid to {fewest} or more, or size.box to "
+                f"{COARSEST_SAMPLING * self.grid:g} or less"
+            )
+        if self.grid % 2:
+            return f"{key}.grid={self.grid} is odd: set size.grid to {self.grid + 1}"
+        if self.pixels > self.grid:
+            most = f"set size.pixels to {self.grid} or less"
+            return f"{key}.pixels={self.pixels} is more than {key}.grid={self.grid}: {most}"
+        if self.energies_per_material > len(self.energies_kev):
+            return (
+                f"{key}.energies_per_material={self.energies_per_material}, but {key}.energies_kev lists "
+                f"{len(self.energies_kev)}: set size.energies_per_material to {len(self.energies_kev)} or less"
+            )
+        return None
 
 
 GROUPS: dict[str, tuple[type, ...]] = {

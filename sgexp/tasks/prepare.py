@@ -14,15 +14,12 @@ from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import BadSample, Catalog
 from sgexp.data.packed import PackedStore
-from sgexp.data.schema import CrystalsDataset
 from sgexp.data.split import UNUSED, Split
 from sgexp.data.transforms import Transform
-from sgexp.errors import ConfigError, DataError
-from sgexp.learning.trainer import choose_devices
+from sgexp.errors import DataError
 from sgexp.report.terminal import shortened
 from sgexp.schema import build, plain
 from sgexp.simulation.generation import FAILED, generate, read_failures
-from sgexp.simulation.protocol import check_sampling
 from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT
 
 if TYPE_CHECKING:
@@ -61,20 +58,6 @@ class PooledFeatures:
 
     def __getitem__(self, chosen: np.ndarray) -> np.ndarray:
         return self.store.pooled(self.rows[chosen])
-
-
-def refuse_what_cannot_be(config: Config) -> None:
-    """Refuse, before any data are made, devices that are not there and settings that contradict one another."""
-    choose_devices(config.trainer)
-    if not isinstance(config.dataset, CrystalsDataset):
-        return
-    check_sampling(config.simulation)
-    pixels, stored = config.transform.arguments()["pixels"], config.simulation.pixels
-    if pixels > stored:
-        raise ConfigError(
-            f"transform.pixels={pixels} is more than simulation.pixels={stored}: patterns cannot be enlarged; set "
-            f"size.train_pixels to {stored} or less"
-        )
 
 
 def cache_folder(config: Config) -> Path:

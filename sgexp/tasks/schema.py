@@ -20,11 +20,18 @@ class SimulateTask(Component):
     """Write CBED stacks of crystals in the SMC-19 layout."""
 
     target: ClassVar[str] = "sgexp.tasks.simulate.simulate"
+    simulates: ClassVar[bool] = True
 
     source: str = one_of("population", "population", "library", "cifs")  # which crystals
     cifs: str | None = None  # folder of CIF files, read when source is cifs
     folder: str | None = None  # where the HDF5 files go; None: a folder beside the cached data
     limit: int | None = bounded(None, low=1)  # simulate at most so many crystals; None: all
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse CIF files that are asked for but not named."""
+        if self.source == "cifs" and self.cifs is None:
+            return f"{key}.source=cifs needs the folder of CIF files: give {key}.cifs=DIR"
+        return None
 
 
 @dataclass(kw_only=True)

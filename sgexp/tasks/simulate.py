@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 from sgexp.console import console
 from sgexp.crystallography.library import load_library
 from sgexp.data.schema import CrystalsDataset
-from sgexp.errors import ConfigError
 from sgexp.report.terminal import shortened
 from sgexp.simulation.generation import FAILED, generate, settings_fingerprint
-from sgexp.simulation.protocol import check_sampling
 from sgexp.tasks.prepare import the_crystals
 from sgexp.tasks.schema import SimulateTask
 
@@ -24,7 +22,6 @@ def simulate(config: Config) -> None:
     """Simulate the chosen crystals; started again after an interruption it goes on where it was."""
     task = config.task
     assert isinstance(task, SimulateTask)
-    check_sampling(config.simulation)
     crystals = choose(task, config)[: task.limit]
     folder = Path(task.folder) if task.folder else default_folder(task, config, crystals)
     console.print(f"{len(crystals):,} crystals, to {folder}")
@@ -52,8 +49,6 @@ def default_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) 
 def choose(task: SimulateTask, config: Config) -> list[Crystal]:
     """Return the crystals that ``task.source`` names."""
     if task.source == "cifs":
-        if task.cifs is None:
-            raise ConfigError("task.source=cifs needs the folder of CIF files: give task.cifs=DIR")
         return the_crystals(task.cifs, 0, 0)
     if task.source == "library":
         return load_library(copies=False)

@@ -16,14 +16,14 @@ from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
-from sgexp.learning.trainer import make_trainer, predict
+from sgexp.learning.trainer import choose_devices, make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.report import terminal
 from sgexp.runs import DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.forecast import announce
-from sgexp.tasks.prepare import Data, cache_folder, prepare_data, refuse_what_cannot_be
+from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.scoring import score
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
-    refuse_what_cannot_be(config)
+    choose_devices(config.trainer)  # refuses those that are not there, before any data are made
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
     try:
