@@ -62,6 +62,8 @@ class Config:
     name: str = "default"  # a word for the run folder; null in a file: made from the choices on the command line
     seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
     resume: str | None = None  # run folder to go on with
+    run: str | None = None  # run folder to evaluate or to predict with
+    input: str | None = None  # patterns to predict
     output_dir: str = "outputs"
     data_dir: str = "data"
 
@@ -70,6 +72,8 @@ PLAIN_FIELDS: dict[str, Any] = {
     "name": str,
     "seed": int,
     "resume": str | None,
+    "run": str | None,
+    "input": str | None,
     "output_dir": str,
     "data_dir": str,
 }

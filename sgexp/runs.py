@@ -62,7 +62,9 @@ def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
         paths = {key: f"{path}.{key}" if path else key for key in value}
         return {key: kept(item, paths[key]) for key, item in value.items() if paths[key] not in _NOT_THE_EXPERIMENT}
 
-    return kept(config, "")
+    # A task that works on an old run is another experiment for another run; all others know neither key.
+    not_given = {key for key in ("run", "input") if config.get(key) is None}
+    return kept({key: item for key, item in config.items() if key not in not_given}, "")
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
