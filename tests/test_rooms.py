@@ -28,6 +28,7 @@ ORDER = (
     "console",
     "schema",
     "machine",
+    "npz",
     "errors",
     "__init__",
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sgexp.errors import DataError
+from sgexp.npz import load_npz, save_npz
 
 SCHEMA_VERSION = 1
 COLUMNS = ("row", "key", "material", "family", "energy_kev", "label", "logits")
@@ -78,16 +79,13 @@ class Predictions:
     def save(self, path: Path) -> None:
         """Write an npz without pickle: the columns, ``classes`` and ``schema_version``."""
         columns = {name: getattr(self, name) for name in COLUMNS}
-        with open(path, "wb") as file:  # a file object: savez would add ".npz" to a name without it
-            np.savez_compressed(file, **columns, classes=self.classes, schema_version=np.array(SCHEMA_VERSION))
+        save_npz(path, SCHEMA_VERSION, **columns, classes=self.classes)
 
     @classmethod
     def load(cls, path: Path) -> Predictions:
-        """Read predictions that ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            version = int(arrays["schema_version"])
-            if version > SCHEMA_VERSION:
-                raise DataError(
-                    f"{path} has schema_version {version}; this sgexp reads up to {SCHEMA_VERSION}: install a newer one"
-                )
+        """Read predictions that ``save`` wrote; anything else is a `DataError`."""
+        arrays = load_npz(path, SCHEMA_VERSION)
+        try:
             return cls(**{name: arrays[name] for name in (*COLUMNS, "classes")})
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise DataError(f"{path} holds no predictions as sgexp writes them ({error})") from error

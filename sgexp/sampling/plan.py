@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sgexp.errors import DataError
+from sgexp.npz import load_npz, save_npz
 
 SCHEMA_VERSION = 1
 
@@ -76,23 +77,14 @@ class ResamplingPlan:
 
     def save(self, path: Path) -> None:
         """Write the plan as an npz without pickle (arrays base, partner, weight, kind, schema_version)."""
-        with open(path, "wb") as file:  # a file object: savez would add ".npz" to a name without it
-            np.savez_compressed(
-                file,
-                base=self.base,
-                partner=self.partner,
-                weight=self.weight,
-                kind=np.array(self.kind),
-                schema_version=np.array(SCHEMA_VERSION),
-            )
+        columns = {"base": self.base, "partner": self.partner, "weight": self.weight}
+        save_npz(path, SCHEMA_VERSION, **columns, kind=np.array(self.kind))
 
     @classmethod
     def load(cls, path: Path) -> ResamplingPlan:
-        """Read a plan that ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            version = int(arrays["schema_version"])
-            if version > SCHEMA_VERSION:
-                raise DataError(
-                    f"{path} has schema_version {version}; this sgexp reads up to {SCHEMA_VERSION}: install a newer one"
-                )
+        """Read a plan that ``save`` wrote; anything else is a `DataError`."""
+        arrays = load_npz(path, SCHEMA_VERSION)
+        try:
             return cls(arrays["base"], arrays["partner"], arrays["weight"], str(arrays["kind"]))
+        except (KeyError, ValueError, TypeError, IndexError) as error:
+            raise DataError(f"{path} holds no resampling plan as sgexp writes it ({error})") from error
