@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Interval:
-    """A figure and the interval around it; all figures of this room lie between 0 and 1."""
+    """A figure and the interval around it; figures lie between 0 and 1, differences of them between -1 and 1."""
 
     value: float
     low: float
