@@ -1,7 +1,7 @@
 """A few patterns kept in the run folder, so that a report shows what the network saw without needing the data set.
 
-``gallery.npz`` holds judged test stacks, right and wrong, and mixed samples' parents, at most ``SIDE`` pixels wide and as
-bytes: under a megabyte. Everything else about a stack (label, probabilities) is in the predictions, found by its row.
+``gallery.npz`` holds judged test stacks, right and wrong, and the parents of mixed samples, at most ``SIDE`` pixels
+wide and as bytes: under a megabyte. All else about a stack (label, probabilities) the predictions tell, by its row.
 """
 
 from __future__ import annotations

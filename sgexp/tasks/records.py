@@ -55,6 +55,18 @@ def overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def choices() -> dict[str, str]:
+    """Return which choice was made of each config group."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized():
+        return {}
+    made = HydraConfig.get().runtime.choices
+    return {
+        group: str(choice) for group, choice in made.items() if choice is not None and not group.startswith("hydra/")
+    }
+
+
 def seeds(config: Config) -> dict[str, int]:
     """Return every seed of the experiment, by the group it belongs to."""
     found = {"seed": config.seed}
@@ -78,6 +90,7 @@ def identity(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "config_hash": config_hash(asked),
         "config": experiment(asked),
+        **({} if config.resume else {"choices": choices()}),
     }
 
 

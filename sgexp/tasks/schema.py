@@ -41,4 +41,11 @@ class ValidateTask(Component):
     target: ClassVar[str] = "sgexp.tasks.validate.validate"
 
 
-GROUPS: dict[str, tuple[type, ...]] = {"task": (TrainTask, SimulateTask, ValidateTask)}
+@dataclass(kw_only=True)
+class ReportTask(Component):
+    """Show run folders as pages, tables and figures."""
+
+    target: ClassVar[str] = "sgexp.tasks.report.report"
+
+
+GROUPS: dict[str, tuple[type, ...]] = {"task": (TrainTask, SimulateTask, ValidateTask, ReportTask)}
