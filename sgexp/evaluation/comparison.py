@@ -126,6 +126,10 @@ class Comparison:
             f"{power if self.covers_seeds else one_seed}"
         )
 
+    def stamped(self, stamps: Sequence[str]) -> Comparison:
+        """Return the comparison with more that every reader must see."""
+        return dataclasses.replace(self, stamps=tuple(dict.fromkeys((*stamps, *self.stamps))))
+
     def as_dict(self) -> dict[str, Any]:
         """Return every field as plain values, and what follows from them: covers_seeds, shown, verdict."""
         follows = {"covers_seeds": self.covers_seeds, "shown": self.shown, "verdict": self.verdict}

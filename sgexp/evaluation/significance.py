@@ -6,11 +6,12 @@ Res. Methodol. 13, 91 (2013) for the mid-p form.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from sgexp.evaluation.bootstrap import Interval
 
@@ -95,28 +96,29 @@ def detectable(standard_error: float, df: float, alpha: float, power: float) -> 
     """
     if standard_error == 0:
         return 0.0
-    threshold = float(stats.t.isf(alpha / 2, df))
+    threshold, chi = float(stats.t.isf(alpha / 2, df)), chi_quantiles(df)
 
     def missing(shift: float) -> float:
         # a finding in the wrong direction is too rare to count where the power is of interest
-        return 1 - noncentral_t_cdf(threshold, df, shift) - power
+        return 1 - noncentral_t_cdf(threshold, chi, shift) - power
 
     upper = threshold + 3.0
     while missing(upper) < 0:
         upper *= 1.5
-    return standard_error * float(optimize.brentq(missing, 0.0, upper))
+    return standard_error * float(optimize.brentq(missing, 0.0, upper, xtol=1e-4))
 
 
-def noncentral_t_cdf(t: float, df: float, shift: float) -> float:
+def noncentral_t_cdf(t: float, chi: np.ndarray, shift: float) -> float:
     """Return P(T <= t) of Student's t with noncentrality ``shift``, to about 1e-4.
 
-    T = (Z + shift) / sqrt(v / df), averaged over quantiles of v; SciPy's own (1.17) is nan far out in the tails.
+    T = (Z + shift) / sqrt(v / df), averaged over ``chi_quantiles(df)``; SciPy's own (1.17) is nan far out in the tails.
     """
-    return float(np.mean(stats.norm.cdf(t * _chi(df) - shift)))
+    return float(np.mean(special.ndtr(t * chi - shift)))
 
 
-def _chi(df: float) -> np.ndarray:
-    """Return quantiles of sqrt(v / df), v chi-squared, in the middle of 2,000 equal slices of probability."""
+@functools.lru_cache
+def chi_quantiles(df: float) -> np.ndarray:
+    """Return sqrt(v / df), v chi-squared, in the middle of 2,000 equal slices of its probability."""
     return np.sqrt(stats.chi2.ppf((np.arange(2000) + 0.5) / 2000, df) / df)
 
 
@@ -137,10 +139,11 @@ def standardised_effect(values_a: np.ndarray, values_b: np.ndarray, confidence: 
     unit = np.sqrt(1 / n_a + 1 / n_b)  # of d in the scale of t
     t = float((np.mean(values_a) - np.mean(values_b)) / np.sqrt(variance) / unit)
     tail = (1 - confidence) / 2
-    reach = abs(t) * float(_chi(df)[-1]) + 6.0
+    chi = chi_quantiles(df)
+    reach = abs(t) * float(chi[-1]) + 6.0
 
     def shift(probability: float) -> float:
-        return float(optimize.brentq(lambda nc: noncentral_t_cdf(t, df, nc) - probability, -reach, reach))
+        return float(optimize.brentq(lambda nc: noncentral_t_cdf(t, chi, nc) - probability, -reach, reach))
 
     correction = 1 - 3 / (4 * df - 1)
     value, low, high = (float(correction * unit * item) for item in (t, shift(1 - tail), shift(tail)))
