@@ -1,4 +1,4 @@
-"""The one place that talks to the terminal: a shared rich console, progress bars with the time left, and Ctrl-C."""
+"""The one place that talks to the terminal: a shared rich console, progress bars with the time left, times in words, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,6 +27,18 @@ def progress(transient: bool = False) -> Progress:
         console=console,
         transient=transient,
     )
+
+
+def duration(seconds: float) -> str:
+    """Format a time for people: ``41 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 days``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    whole = timedelta(seconds=round(seconds))
+    hours, rest = divmod(whole.seconds, 3600)
+    if whole.days >= 2:
+        return f"{whole.days} days"
+    hours += 24 * whole.days
+    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
 @contextmanager

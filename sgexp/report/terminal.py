@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from rich.markup import escape
@@ -80,18 +79,6 @@ def config_tree(config: Mapping[str, Any]) -> Tree:
 
 def _inline(values: Mapping[str, Any]) -> str:
     return "  ".join(f"{name}={escape(str(value))}" for name, value in values.items())
-
-
-def duration(seconds: float) -> str:
-    """Format a time for people: ``41 s``, ``3 min 20 s``, ``2 h 05 min``, ``3 days``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    whole = timedelta(seconds=round(seconds))
-    hours, rest = divmod(whole.seconds, 3600)
-    if whole.days >= 2:
-        return f"{whole.days} days"
-    hours += 24 * whole.days
-    return f"{hours} h {rest // 60:02d} min" if hours else f"{rest // 60} min {rest % 60:02d} s"
 
 
 def size(number: float) -> str:

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import torch
 from pytorch_lightning import Trainer
 
-from sgexp.console import console
+from sgexp.console import console, duration
 from sgexp.data.packed import PackedStore
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.loading.datamodule import PatternDataModule
-from sgexp.report.terminal import duration, size
+from sgexp.report.terminal import size
 from sgexp.sampling.plan import ResamplingPlan
 
 _TIMED_STEPS = 3

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from sgexp.console import duration
 from sgexp.report import pictures, terminal
 
 INTERVAL = {"value": 0.2134, "low": 0.18, "high": 0.25}
@@ -45,7 +46,7 @@ def test_a_value_with_brackets_is_shown_and_not_read_as_markup():
     ],
 )
 def test_durations_read_as_people_say_them(seconds, words):
-    assert terminal.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 @pytest.mark.parametrize(("number", "words"), [(12, "12 B"), (3_400, "3.4 kB"), (34e6, "34 MB"), (463e9, "463 GB")])
