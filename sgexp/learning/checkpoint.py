@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,16 +18,17 @@ from sgexp.errors import DataError
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
     """Write to a temporary file in the same folder, flush it to the disk, then rename it over ``path``.
 
-    Ctrl-C waits until the file is whole: torch would turn it into an error of its writer.
+    Ctrl-C waits until the file is whole and in its place: torch would turn it into an error of its writer.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with interrupts_later(), open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with interrupts_later():
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
     except (OSError, RuntimeError) as error:  # torch turns a failed write into a RuntimeError
         raise DataError(f"Cannot write the checkpoint {path} ({error}): free some space and resume the run.") from error
     finally:
@@ -42,13 +42,24 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         raise DataError(f"There is no checkpoint {path}.")
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_inflating(archive, path)
             damaged = archive.testzip()  # torch itself does not compare the checksums
         if damaged is not None:
-            raise DataError(f"The checkpoint {path} is damaged (in {damaged}): use another one.")
+            raise DataError(f"The checkpoint {path} is damaged (in {damaged!r}): use another one.")
         return torch.load(path, map_location=map_location, weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        reason = str(error).partition("\n")[0]
+    except DataError:
+        raise
+    except Exception as error:  # what a file says wrongly may fail anywhere in its reader
+        reason = str(error).partition("\n")[0][:200] or type(error).__name__
         raise DataError(f"The checkpoint {path} cannot be read ({reason}): use another one.") from error
+
+
+def _refuse_inflating(archive: zipfile.ZipFile, path: Path) -> None:
+    """Refuse an archive that would take more memory than its file is long; torch compresses nothing."""
+    members = archive.infolist()
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not stored or sum(member.file_size for member in members) > path.stat().st_size:
+        raise DataError(f"The checkpoint {path} is refused: it unpacks to more than it holds, as torch never writes.")
 
 
 def load_weights(module: pl.LightningModule, path: Path) -> None:
