@@ -36,6 +36,7 @@ from sgexp.machine import available_cores
 SCHEMA_VERSION = 1
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 10 * HEARTBEAT_SECONDS  # a run on another host whose heart stopped this long ago is interrupted
+SWEEP = "SGEXP_SWEEP"  # the environment variable by which a sweep tells its runs that they belong to it
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # also: a quota, a limit on the size of files
 Status = Literal["running", "finished", "failed", "interrupted"]
 
@@ -46,7 +47,7 @@ _RECORDED_PACKAGES = (
 
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
 _NOT_THE_EXPERIMENT = frozenset(
-    {"name", "output_dir", "data_dir", "resume", "logger", "report", "task.folder"}
+    {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "task.folder"}
     | {"callbacks.progress", "callbacks.checkpoint_steps"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers")}
     | {"simulation.processes", "simulation.engine.device"}
@@ -252,6 +253,8 @@ class RunFolder:
         started, before = time.time(), float(self._record.get("wall_seconds", 0.0))
         self._record.pop("error", None)
         who = {"host": socket.gethostname(), "pid": os.getpid(), "pid_since": _began(os.getpid())}
+        if sweep := os.environ.get(SWEEP):
+            who["sweep"] = sweep
         self.update(status="running", **who, started=_timestamp(), heartbeat=time.time(), **facts)
         heart = threading.Thread(target=self._beat, daemon=True)
         heart.start()
