@@ -56,7 +56,8 @@ class Comparison:
         Degrees of freedom of the t-distribution; standard errors of the difference by source, in its unit.
         ``from_seeds`` is ``None`` if no treatment at hand has two seeds.
     detectable
-        The smallest true difference found with 80 % probability, at the strictest step of Holm's correction.
+        The smallest true difference found with 80 % probability, at the strictest step of Holm's correction; ``None``
+        where not even the largest possible one (1) would be.
     samples, families, classes
         What the figure is over: test samples, units that were resampled, space groups present.
     mcnemar
@@ -81,7 +82,7 @@ class Comparison:
     df: float
     from_families: float
     from_seeds: float | None
-    detectable: float
+    detectable: float | None
     samples: int
     families: int
     classes: int
@@ -96,35 +97,38 @@ class Comparison:
         return self.from_seeds is not None
 
     @property
+    def networks_differ(self) -> bool:
+        """Whether the difference is significant, of treatments or, from one seed each, of these networks."""
+        return self.p_holm < 1 - self.confidence
+
+    @property
     def shown(self) -> bool:
         """Whether a difference between the treatments is shown; never from one seed each."""
-        return self.covers_seeds and self.p_holm < 1 - self.confidence
+        return self.covers_seeds and self.networks_differ
+
+    @property
+    def better(self) -> str:
+        """The name of the treatment that came out better, shown or not."""
+        return self.b if (self.difference.value < 0) != (self.figure in LOWER_IS_BETTER) else self.a
 
     @property
     def verdict(self) -> str:
         """One sentence for a reader in a hurry."""
         over = f" after Holm's correction over {self.comparisons}" if self.comparisons > 1 else ""
-        found = (
-            f"{self.difference.value:+.3f} [{self.difference.low:+.3f}, {self.difference.high:+.3f}], "
-            f"p {_p_text(self.p_holm)}{over}"
-        )
-        better, worse = self.a, self.b
-        if (self.difference.value < 0) != (self.figure in LOWER_IS_BETTER):
-            better, worse = worse, better
-        significant = self.p_holm < 1 - self.confidence
+        ends = f"[{self.difference.low:+.3f}, {self.difference.high:+.3f}]"
+        found = f"{self.difference.value:+.3f} {ends}, p {_p_text(self.p_holm)}{over}"
+        worse = self.a if self.better == self.b else self.b
+        if self.shown:
+            return f"{self.better} is better than {worse} in {self.figure}: {self.a} - {self.b} = {found}"
         one_seed = "whether the treatments differ cannot be told from one seed each"
-        if significant and self.covers_seeds:
-            return f"{better} is better than {worse} in {self.figure}: {self.a} - {self.b} = {found}"
-        if significant:
-            return (
-                f"this network of {better} is better than this one of {worse} in {self.figure}: {self.a} - {self.b} = "
-                f"{found}; {one_seed}"
-            )
-        power = f"a true difference of {self.detectable:.3f} would be found with {POWER:.0%} probability"
-        return (
-            f"no difference shown between {self.a} and {self.b} in {self.figure}: {found}; "
-            f"{power if self.covers_seeds else one_seed}"
-        )
+        if self.networks_differ:
+            which = f"this network of {self.better} is better than this one of {worse} in {self.figure}"
+            return f"{which}: {self.a} - {self.b} = {found}; {one_seed}"
+        power = "not even the largest possible difference would be found"
+        if self.detectable is not None:
+            power = f"a true difference of {self.detectable:.3f} would be found with {POWER:.0%} probability"
+        which = f"no difference shown between {self.a} and {self.b} in {self.figure}"
+        return f"{which}: {found}; {power if self.covers_seeds else one_seed}"
 
     def stamped(self, stamps: Sequence[str]) -> Comparison:
         """Return the comparison with more that every reader must see."""
@@ -244,8 +248,10 @@ class _Table:
         ratio = None
         if value_a > 0 and value_b > 0:
             relative = table.spread(table.contrast(a, b, value_b**-1, value_a * value_b**-2))
-            ratio, _ = self._tested(value_a / value_b, relative, floor=0.0)
+            if np.isfinite(relative.standard_error):
+                ratio, _ = self._tested(value_a / value_b, relative, (0.0, np.inf))
         runs_a, runs_b = (table.values[list(self.columns[item])] for item in (a, b))
+        least = detectable(spread.standard_error, spread.df, alpha, POWER)
         single = name == "top1" and len(runs_a) == len(runs_b) == 1
         return Comparison(
             figure=name,
@@ -264,7 +270,7 @@ class _Table:
             df=spread.df,
             from_families=spread.from_families,
             from_seeds=spread.from_seeds,
-            detectable=detectable(spread.standard_error, spread.df, alpha, POWER),
+            detectable=least if least <= 1 else None,
             samples=len(self.runs[0]),
             families=self.n_families,
             classes=len(self.classes),
@@ -274,13 +280,13 @@ class _Table:
             notes=self.notes,
         )
 
-    def _tested(self, value: float, spread: Spread, floor: float = -1.0) -> tuple[Interval, float]:
+    def _tested(self, value: float, spread: Spread, ends: tuple[float, float] = (-1.0, 1.0)) -> tuple[Interval, float]:
         """Return the t-interval around ``value`` and the two-sided p-value of its being 0."""
         if spread.standard_error == 0:
             return Interval(value, value, value), 1.0 if value == 0 else 0.0
         reach = float(stats.t.isf((1 - self.config.confidence) / 2, spread.df)) * spread.standard_error
         p = float(2 * stats.t.sf(abs(value) / spread.standard_error, spread.df))
-        return Interval(value, max(floor, value - reach), value + reach), p
+        return Interval(value, max(ends[0], value - reach), min(ends[1], value + reach)), p
 
     def _mcnemar(self, a: str, b: str) -> McNemar:
         right_a, right_b = (self.runs[self.columns[name][0]] for name in (a, b))

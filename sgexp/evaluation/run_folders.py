@@ -53,8 +53,8 @@ def compare_runs(
             raise ConfigError(f"{run.folder} is {run.status}: only finished runs can be compared")
     stamps = _stamps(runs, allow_different)
     answers = {name: [test_predictions(run.folder, part) for run in own] for name, own in treatments.items()}
-    for run, found in zip(runs, (item for own in answers.values() for item in own), strict=True):
-        if not len(found):
+    for run, answered in zip(runs, (item for own in answers.values() for item in own), strict=True):
+        if not len(answered):
             raise DataError(f"{run.folder} has no predictions of {part}: its split makes none; compare another part")
     trained = train_families(runs[0].folder) if any(name.endswith("_shot") for name in figures) else None
     found = compare_all(answers, reference, figures, config, trained, allow_different)

@@ -94,8 +94,8 @@ def detectable(standard_error: float, df: float, alpha: float, power: float) -> 
 
     ``standard_error`` of the difference, in its unit, with ``df`` degrees of freedom; the noncentral t-distribution.
     """
-    if standard_error == 0:
-        return 0.0
+    if standard_error == 0 or np.isinf(standard_error):
+        return standard_error
     threshold, chi = float(stats.t.isf(alpha / 2, df)), chi_quantiles(df)
 
     def missing(shift: float) -> float:

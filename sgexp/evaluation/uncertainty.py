@@ -113,11 +113,14 @@ class FigureOfRuns:
         if seeds is None:
             return Spread(fixed_seeds**0.5, df_families, fixed_seeds**0.5, None)
         squares = float(np.square(contrast).sum())
-        variance = fixed_seeds + seeds.of_seeds * squares
+        from_seeds = (seeds.of_seeds * squares) ** 0.5
+        if from_seeds == 0:
+            return Spread(fixed_seeds**0.5, df_families, fixed_seeds**0.5, 0.0)
+        variance = fixed_seeds + from_seeds**2
         families_alone = max(0.0, fixed_seeds - seeds.interaction * squares)
         below = families_alone**2 / df_families + (seeds.total * squares) ** 2 / seeds.df
-        df = variance**2 / below if below > 0 else df_families
-        return Spread(variance**0.5, df, fixed_seeds**0.5, (seeds.of_seeds * squares) ** 0.5)
+        df = min(variance**2 / below, df_families + seeds.df)
+        return Spread(variance**0.5, df, fixed_seeds**0.5, from_seeds)
 
     def _over_families(self, resampled: np.ndarray) -> np.ndarray:
         """Return the variance over resampled families (axis 0), without the bootstrap's bias of (F - 1) / F."""

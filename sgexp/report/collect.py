@@ -96,12 +96,15 @@ def collect(folders: Sequence[Path], progress: Callable[[int, int], None] | None
     return found
 
 
-def find_folders(runs: Sequence[str] | None, output_dir: Path, own: Path) -> list[Path]:
+def find_folders(
+    runs: Sequence[str] | None, output_dir: Path, own: Path | None = None, key: str = "report.runs"
+) -> list[Path]:
     """Return the folders to read: at or below ``runs`` (patterns too), else below ``output_dir``; never ``own``."""
+    kept_out = set() if own is None else {own.resolve()}
     if runs is None:
         if not output_dir.is_dir():
             raise ConfigError(f"output_dir={output_dir}: there is no such folder, so there are no runs to show")
-        apart = {own.resolve(), *((output_dir / name).resolve() for name in NOT_RUNS)}
+        apart = {*kept_out, *((output_dir / name).resolve() for name in NOT_RUNS)}
         return list(dict.fromkeys(_below(output_dir, apart)))
     found: list[Path] = []
     for text in runs:
@@ -110,9 +113,9 @@ def find_folders(runs: Sequence[str] | None, output_dir: Path, own: Path) -> lis
         )
         folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
         if not folders:
-            raise ConfigError(f"report.runs: {text} names no folder")
+            raise ConfigError(f"{key}: {text} names no folder")
         for folder in folders:
-            found.extend(_below(folder, {own.resolve()}))
+            found.extend(_below(folder, kept_out | {(folder / name).resolve() for name in NOT_RUNS}))
     return list({path.resolve(): path for path in found}.values())
 
 
