@@ -60,8 +60,8 @@ def join(folder: str, rank: str) -> int:
     """Take part, silently, in the run of another process, which started this one; its folder holds the config."""
     import warnings
 
-    from sgexp.config import resumed
     from sgexp.console import console
+    from sgexp.run_config import resumed
 
     first_process = os.getppid()
     console.quiet = True
@@ -81,13 +81,15 @@ def join(folder: str, rank: str) -> int:
 
 def check_all(composer: Any, arguments: usage.Arguments) -> list[list[str]]:
     """Compose and check every job before the first starts; return each job's overrides."""
+    from sgexp.run_config import settled
+
     if not arguments.multirun:
-        composer.check(arguments.overrides)
+        settled(composer.check(arguments.overrides), arguments.overrides)
         return [arguments.overrides]
     jobs = composer.jobs(arguments.overrides)
     for number, overrides in enumerate(jobs, start=1):
         try:
-            composer.check(overrides)
+            settled(composer.check(overrides), overrides)
         except ConfigError as error:
             raise ConfigError(f"job {number} of {len(jobs)} ({' '.join(overrides)}): {error}") from error
     return jobs
@@ -121,7 +123,8 @@ class Runner:
     def job(self, composed: DictConfig) -> Any:
         """Run one job. In a sweep a failure is told at once and the next job goes on."""
         from sgexp.composition import job_overrides, name_of
-        from sgexp.config import check, resumed
+        from sgexp.config import check
+        from sgexp.run_config import resumed, settled
 
         overrides = job_overrides()
         self.started += 1
@@ -134,7 +137,7 @@ class Runner:
                 config = resumed(config.resume)
             elif composed.get("name") is None:
                 config.name = name_of(overrides)
-            return dispatch(config)
+            return dispatch(config if config.resume is not None else settled(config, overrides))
         except SystemExit as ended:  # Lightning answers Ctrl-C with sys.exit(1)
             raise KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended from ended
         except UserError as error:

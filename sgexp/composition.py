@@ -212,6 +212,11 @@ def job_overrides() -> list[str]:
     return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
 
 
+def named_keys(overrides: Sequence[str]) -> list[str]:
+    """Return the dotted key (or the group) that each override sets."""
+    return [item.key_or_group.replace("/", ".") for item in _parse(overrides)]
+
+
 def name_of(overrides: Sequence[str]) -> str:
     """Return a word for a run folder: the choices among ``overrides`` joined by '-', or 'default'."""
     chosen = [

@@ -13,10 +13,8 @@ import importlib.metadata
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     GrammarParseError,
@@ -167,20 +165,6 @@ def _enlarged(config: Config) -> str | None:
         f"transform.pixels={pixels} is more than simulation.pixels={stored}: patterns cannot be enlarged; set "
         f"size.train_pixels to {stored} or less"
     )
-
-
-def resumed(folder: str) -> Config:
-    """Return the config of an interrupted run, checked like any other: the file may come from a stranger."""
-    path = Path(folder) / "config.yaml"
-    try:
-        composed = OmegaConf.create(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"resume={folder}: {path} cannot be read as a run's config ({_first_line(error)})") from error
-    if not isinstance(composed, DictConfig):
-        raise ConfigError(f"resume={folder}: {path} is no run's config")
-    config = check(composed)
-    config.resume = folder
-    return config
 
 
 def known_keys() -> list[str]:

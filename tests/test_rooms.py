@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sgexp"
 ORDER = (
     "__main__",
     "tasks",
+    "run_config",
     "composition",
     "config",
     "checking",

@@ -33,7 +33,7 @@ from sgexp.learning.schema import CallbacksConfig, LoggerConfig, TrainerConfig
 from sgexp.loading.batches import Batch
 from sgexp.loading.samplers import check_shares
 
-_PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
 
 class Trainer(pl.Trainer):
@@ -130,7 +130,7 @@ def make_trainer(
         devices=devices,
         num_nodes=config.nodes,
         strategy=Processes(process_group_backend="nccl" if on_gpu else "gloo") if parallel else "auto",
-        precision=_PRECISIONS[precision],  # type: ignore[arg-type]
+        precision=PRECISIONS[precision],  # type: ignore[arg-type]
         sync_batchnorm=parallel and on_gpu,  # PyTorch has it for GPUs only
         max_epochs=config.epochs,
         max_time=timedelta(minutes=config.max_minutes) if config.max_minutes else None,

@@ -63,4 +63,29 @@ class CompareTask(Component):
     json: str | None = None  # file to write everything to
 
 
-GROUPS: dict[str, tuple[type, ...]] = {"task": (TrainTask, SimulateTask, ValidateTask, ReportTask, CompareTask)}
+@dataclass(kw_only=True)
+class EvaluateTask(Component):
+    """Score the network of an old run on its own or on other data."""
+
+    target: ClassVar[str] = "sgexp.tasks.evaluate.evaluate"
+    beside_run: ClassVar[tuple[str, ...]] = ("dataset", "size", "simulation", "split", "evaluation")
+
+    rotations: bool = False  # look at every pattern in all four quarter turns
+    patterns: str = one_of("all", "all", "subsets", "orders")  # which patterns a view shows, in which order
+
+
+@dataclass(kw_only=True)
+class PredictTask(Component):
+    """Name the space groups of patterns in files with the network of an old run."""
+
+    target: ClassVar[str] = "sgexp.tasks.predict.predict"
+    beside_run: ClassVar[tuple[str, ...]] = ()
+    reads_input: ClassVar[bool] = True
+
+    exposure: str = one_of("auto", "auto", "keep")  # scale intensities to those of training where they are far off
+    folder: str | None = None  # where the answers go; None: a new folder in output_dir
+
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "task": (TrainTask, SimulateTask, ValidateTask, ReportTask, CompareTask, EvaluateTask, PredictTask)
+}

@@ -118,6 +118,18 @@ def read_patterns(file: h5py.File, key: str) -> np.ndarray:
         raise DataError(f"{file.filename}:{key} cannot be read ({type(error).__name__}: {error}).") from error
 
 
+def read_extra(file: h5py.File, key: str, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return those of the named attributes of a sample's sub-group ``sgexp`` that are there and are numbers."""
+    found: dict[str, np.ndarray] = {}
+    with contextlib.suppress(_Unusable, *_FAULTS):
+        ours = _open_group(_open_group(file.id, key), OURS)
+        for name in names:
+            values = _attribute(ours, name)
+            if values is not None and values.dtype.kind in "fiu":
+                found[name] = values.astype(np.float64)
+    return found
+
+
 def pixel_digest(path: Path, keys: Sequence[str]) -> str:
     """Return a digest of the middle rows of the first and the last sample: tells data apart whose headers are equal.
 
