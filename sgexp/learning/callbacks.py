@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 from rich.progress import Progress, TaskID
 
 from sgexp.console import progress
+from sgexp.learning.loggers.base import RunLogger
 
 COLUMNS = (
     "epoch",
@@ -80,13 +81,14 @@ class TrainingProgress(pl.Callback):
 
 
 class MetricsFile(pl.Callback):
-    """Appends one row an epoch to ``metrics.csv``; a resume first cuts the rows that its checkpoint has not seen.
+    """Appends one row an epoch to ``metrics.csv``, and hands it to the logger; a resume first cuts the rows that its
+    checkpoint has not seen.
 
     ``seconds`` counts training time, carried on over resumes.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: Path, logger: RunLogger) -> None:
+        self.path, self.logger = Path(path), logger
         self._start = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,6 +116,7 @@ class MetricsFile(pl.Callback):
             csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore").writerow(values)
             file.flush()
             os.fsync(file.fileno())
+        self.logger.row({name: values[name] for name in COLUMNS if name in values}, step=trainer.global_step)
 
 
 def cut_rows_past(path: Path, step: int) -> float:

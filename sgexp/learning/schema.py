@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
 from sgexp.schema import Component, bounded, one_of
@@ -137,10 +137,41 @@ class TrainerConfig:
 
 
 @dataclass(kw_only=True)
-class LoggerConfig:
-    """What keeps the training's history."""
+class NoLoggerConfig(Component):
+    """The run folder with its metrics.csv, which every run has, and nothing beside it."""
 
-    csv: bool = True
+    target: ClassVar[str] = "sgexp.learning.loggers.base.RunLogger"
+
+
+@dataclass(kw_only=True)
+class WandbLoggerConfig(Component):
+    """Weights & Biases, offline unless WANDB_MODE=online."""
+
+    target: ClassVar[str] = "sgexp.learning.loggers.wandb.WandbLogger"
+
+    project: Optional[str] = None  # noqa: UP045 - OmegaConf reads it
+    entity: Optional[str] = None  # noqa: UP045
+    group: Optional[str] = None  # noqa: UP045
+    tags: list[str] = field(default_factory=list)
+    artifacts: bool = True
+
+
+@dataclass(kw_only=True)
+class TensorBoardLoggerConfig(Component):
+    """TensorBoard event files."""
+
+    target: ClassVar[str] = "sgexp.learning.loggers.tensorboard.TensorBoardLogger"
+
+
+@dataclass(kw_only=True)
+class MLflowLoggerConfig(Component):
+    """An MLflow server or a local MLflow database."""
+
+    target: ClassVar[str] = "sgexp.learning.loggers.mlflow.MLflowLogger"
+
+    tracking_uri: Optional[str] = None  # noqa: UP045 - OmegaConf reads it
+    experiment: str = "sgexp"
+    artifacts: bool = True
 
 
 @dataclass(kw_only=True)
@@ -158,6 +189,6 @@ GROUPS: dict[str, tuple[type, ...]] = {
     "loss": (CrossEntropyConfig, WeightedConfig, LogitAdjustedConfig),
     "optimizer": (SGDConfig, AdamWConfig),
     "trainer": (TrainerConfig,),
-    "logger": (LoggerConfig,),
+    "logger": (NoLoggerConfig, WandbLoggerConfig, TensorBoardLoggerConfig, MLflowLoggerConfig),
     "callbacks": (CallbacksConfig,),
 }

@@ -1,4 +1,4 @@
-"""From the ``trainer``, ``callbacks`` and ``logger`` choices to a Lightning Trainer, and predictions with it."""
+"""From the ``trainer`` and ``callbacks`` choices to a Lightning Trainer, and predictions with it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ from sgexp.errors import ConfigError
 from sgexp.learning.callbacks import MetricsFile, TrainingProgress
 from sgexp.learning.checkpoint import SafeCheckpointIO
 from sgexp.learning.gather import gather_by_row
+from sgexp.learning.loggers.base import RunLogger
 from sgexp.learning.module import SpaceGroupModule
-from sgexp.learning.schema import CallbacksConfig, LoggerConfig, TrainerConfig
+from sgexp.learning.schema import CallbacksConfig, TrainerConfig
 from sgexp.loading.batches import Batch
 from sgexp.loading.samplers import check_shares
 
@@ -114,7 +115,7 @@ def make_trainer(
     run_dir: Path,
     *,
     callbacks: CallbacksConfig | None = None,
-    logger: LoggerConfig | None = None,
+    logger: RunLogger | None = None,
     extra_callbacks: Sequence[Callback] = (),
 ) -> Trainer:
     """Return the trainer of a run: it writes ``metrics.csv`` and ``checkpoints/{best,last}.ckpt`` below ``run_dir``.
@@ -145,11 +146,11 @@ def make_trainer(
         use_distributed_sampler=False,  # our samplers share the work themselves
         enable_progress_bar=False,
         enable_model_summary=False,
-        logger=False,
+        logger=False,  # ours gets the rows of metrics.csv (MetricsFile)
         plugins=[SafeCheckpointIO()],
         default_root_dir=run_dir,
         callbacks=[
-            *_callbacks(callbacks or CallbacksConfig(), logger or LoggerConfig(), run_dir),
+            *_callbacks(callbacks or CallbacksConfig(), logger or RunLogger(), run_dir),
             *extra_callbacks,
         ],
     )
@@ -176,13 +177,12 @@ def choose_devices(config: TrainerConfig) -> tuple[bool, int]:
     return on_gpu, devices
 
 
-def _callbacks(config: CallbacksConfig, logger: LoggerConfig, run_dir: Path) -> list[Callback]:
+def _callbacks(config: CallbacksConfig, logger: RunLogger, run_dir: Path) -> list[Callback]:
     folder = run_dir / "checkpoints"
     monitor, mode = f"val/{config.monitor}", "min" if config.monitor == "loss" else "max"
     chosen: list[Callback] = [TrainingProgress()] if config.progress else []
-    if logger.csv:
-        # Before the checkpoints: a row of the history may be cut on resume, but never be missing.
-        chosen.append(MetricsFile(run_dir / "metrics.csv"))
+    # Before the checkpoints: a row of the history may be cut on resume, but never be missing.
+    chosen.append(MetricsFile(run_dir / "metrics.csv", logger))
     if config.patience:
         chosen.append(EarlyStopping(monitor, mode=mode, patience=config.patience))
     common: dict[str, Any] = {

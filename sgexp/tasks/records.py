@@ -17,6 +17,7 @@ from sgexp.data.split import PARTS, Split
 from sgexp.data.transforms import resize_area
 from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
+from sgexp.learning.loggers.base import About
 from sgexp.report import gallery, pictures
 from sgexp.runs import RunFolder, config_hash, experiment, write_text
 from sgexp.schema import plain
@@ -92,6 +93,13 @@ def identity(config: Config) -> dict[str, Any]:
         "config": experiment(asked),
         **({} if config.resume else {"choices": choices()}),
     }
+
+
+def about(config: Config, run: RunFolder) -> About:
+    """Return what a logger is told of the run."""
+    asked = plain(config)
+    seedless = config_hash({key: value for key, value in asked.items() if key != "seed"})
+    return About(run.folder, config.name, seedless, asked, run.record.get("choices", {}))
 
 
 def checkpoint_to_resume(run: RunFolder) -> str | None:

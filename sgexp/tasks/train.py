@@ -28,19 +28,23 @@ from sgexp.tasks.scoring import score
 
 if TYPE_CHECKING:
     from sgexp.config import Config
+    from sgexp.learning.loggers.base import RunLogger
     from sgexp.sampling.plan import ResamplingPlan
 
 
 def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
     choose_devices(config.trainer)  # refuses those that are not there, before any data are made
+    logger = build(config.logger)
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
     try:
-        with run.recording(**records.identity(config)):
+        with logger.ending(), run.recording(**records.identity(config)):
             console.print(terminal.config_tree(plain(config)))
             console.print(f"[bold]run folder[/bold] {run.folder}")
-            results = experiment(config, run)
+            if run.writes:
+                logger.start(records.about(config, run))
+            results = experiment(config, run, logger)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; go on with: python -m sgexp resume={run.folder}") from None
     except OSError as error:
@@ -57,7 +61,7 @@ def train(config: Config) -> None:
         console.print(f"[bold]run folder[/bold] {run.folder}")
 
 
-def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
+def experiment(config: Config, run: RunFolder, logger: RunLogger) -> dict[str, Any]:
     """Do what the config asks for and leave it in the run folder; return what result.json says."""
     data = prepare_data(config)
     data, split = data.used_by(stored_split(build(config.split), data.catalog, cache_folder(config)))
@@ -76,7 +80,7 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module, datamodule = assemble(config, data, split, plan)
-    trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=config.logger)
+    trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=logger)
     announce(trainer, module, datamodule, plan, data.store)
     trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run))
     if (chosen := records.checkpoint_to_judge(run)) is not None:
@@ -91,6 +95,7 @@ def experiment(config: Config, run: RunFolder) -> dict[str, Any]:
     records.draw_examples(run, data, predictions, config.seed)
     records.keep_gallery(run, data, predictions, plan)
     run.update(**score(config, data, split, predictions))
+    logger.results(run.record, predictions)
     return run.record
 
 

@@ -14,8 +14,9 @@ from sklearn.metrics import f1_score, top_k_accuracy_score
 from sgexp.errors import ConfigError, DataError
 from sgexp.learning.callbacks import COLUMNS, cut_rows_past
 from sgexp.learning.checkpoint import read_checkpoint
+from sgexp.learning.loggers.base import About, RunLogger
 from sgexp.learning.module import validation_scores
-from sgexp.learning.schema import CallbacksConfig, LoggerConfig
+from sgexp.learning.schema import CallbacksConfig
 from sgexp.learning.trainer import make_trainer, predict
 
 from .plumbing import CLASSES, config, make_data, make_module, weights
@@ -213,9 +214,19 @@ def test_the_progress_bar_says_how_far_training_is(tmp_path, capsys):
     assert "epoch 2/2" in shown and "6/6" in shown and "left" in shown
 
 
-def test_no_logger_writes_no_history(tmp_path):
-    fit(tmp_path, trainer=config(epochs=1), logger=LoggerConfig(csv=False))
-    assert not (tmp_path / "metrics.csv").exists()
+class Breaking(RunLogger):
+    title = "This service"
+
+    def _row(self, values, step):
+        raise ConnectionError("it is [gone]")
+
+
+def test_a_logger_that_breaks_says_so_once_and_costs_neither_training_nor_history(tmp_path, capsys):
+    logger = Breaking()
+    logger.start(About(tmp_path))
+    fit(tmp_path, trainer=config(epochs=3), logger=logger)
+    assert capsys.readouterr().out.count("This service records no more of this run (it is [gone])") == 1
+    assert len(history(tmp_path)) == 3
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
