@@ -31,7 +31,7 @@ from sgexp.schema import Component, bounded
 if TYPE_CHECKING:  # names for readers and mypy; what a node really is, its group's schemas decide
     from sgexp.data.schema import SizeConfig
     from sgexp.evaluation.schema import EvaluationConfig
-    from sgexp.learning.schema import CallbacksConfig, LoggerConfig, TrainerConfig
+    from sgexp.learning.schema import CallbacksConfig, TrainerConfig
     from sgexp.report.schema import ReportConfig
     from sgexp.simulation.schema import SimulationConfig
 
@@ -54,7 +54,7 @@ class Config:
     loss: Component
     optimizer: Component
     trainer: TrainerConfig
-    logger: LoggerConfig
+    logger: Component
     callbacks: CallbacksConfig
     evaluation: EvaluationConfig
     simulation: SimulationConfig
