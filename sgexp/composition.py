@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import version
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import create_config_search_path
@@ -15,9 +16,11 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -81,9 +84,11 @@ class Composer:
         """Compose one job and return it typed and checked, or raise a ConfigError of one sentence."""
         return check_composed(self.compose(overrides))
 
-    def jobs(self, overrides: Sequence[str]) -> list[list[str]]:
-        """Return the overrides of every job of a sweep (``-m``), each job's without a sweep in it."""
+    def jobs(self, overrides: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+        """Return Hydra's own overrides, and those of every job of a sweep (``-m``), without a sweep in them."""
         sweeper = self.compose(overrides, multirun=True).hydra.sweeper
+        if str(sweeper.get("_target_")) != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
+            raise ConfigError("only hydra/sweeper=basic is supported: it lists all jobs before the first starts")
         params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
         parsed = _parse([*params, *overrides], self.loader)
         for override in parsed:
@@ -96,7 +101,12 @@ class Composer:
         (batch,) = BasicSweeper.split_arguments(swept, max_batch_size=None)
         if not batch:
             raise ConfigError(f"no job is left: a pattern such as glob(...) in {' '.join(overrides)} matches no choice")
-        return [[*hydra_own, *job] for job in batch]
+        return hydra_own, batch
+
+    def launcher(self, composed: DictConfig, task: TaskFunction) -> Launcher:
+        """Return the launcher that ``composed`` chooses (for ``-m``); it will call ``task`` with each job's config."""
+        context = HydraContext(config_loader=self.loader, callbacks=Callbacks())
+        return Plugins.instance().instantiate_launcher(context, task, composed)
 
     def choices(self, group: str) -> list[str]:
         """Return the names of the files of a config group, in every config folder."""

@@ -34,8 +34,9 @@ if TYPE_CHECKING:  # names for readers and mypy; what a node really is, its grou
     from sgexp.learning.schema import CallbacksConfig, TrainerConfig
     from sgexp.report.schema import ReportConfig
     from sgexp.simulation.schema import SimulationConfig
+    from sgexp.sweeps.schema import LauncherConfig
 
-ROOMS = ("simulation", "data", "sampling", "evaluation", "loading", "learning", "report", "tasks")
+ROOMS = ("simulation", "data", "sampling", "evaluation", "loading", "learning", "report", "sweeps", "tasks")
 ENTRY_POINTS = "sgexp.schemas"
 
 
@@ -59,6 +60,7 @@ class Config:
     evaluation: EvaluationConfig
     simulation: SimulationConfig
     report: ReportConfig
+    launcher: LauncherConfig
     name: str = "default"  # a word for the run folder; null in a file: made from the choices on the command line
     seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
     resume: str | None = None  # run folder to go on with

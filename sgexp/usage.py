@@ -66,6 +66,11 @@ class Arguments:
     config_dir: str | None = None
     config_name: str = "config"
 
+    def config_options(self) -> list[str]:
+        """Return the options that say where configs are found, as another process of the command needs them."""
+        options = ["--config-dir", self.config_dir] if self.config_dir is not None else []
+        return options + (["--config-name", self.config_name] if self.config_name != "config" else [])
+
     def for_hydra(self) -> list[str]:
         """Return the arguments in an order that Hydra's own parser accepts: options first, overrides together."""
         flags = ["--multirun"] if self.multirun else []

@@ -164,10 +164,11 @@ def test_the_hash_changes_with_the_experiment(composer, choice):
 
 
 def test_a_sweep_is_every_combination(composer):
-    jobs = composer.jobs(["sampler=none,smote", "seed=range(1,4)", "name=x"])
+    own, jobs = composer.jobs(["sampler=none,smote", "seed=range(1,4)", "name=x", "hydra/launcher=basic"])
+    assert own == ["hydra/launcher=basic"]
     assert len(jobs) == 6
     assert jobs[0] == ["sampler=none", "seed=1", "name=x"]
-    assert {job[0] for job in composer.jobs(["sampler=glob(random*)"])} == {
+    assert {job[0] for job in composer.jobs(["sampler=glob(random*)"])[1]} == {
         "sampler=random_over",
         "sampler=random_under",
     }

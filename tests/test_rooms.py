@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sgexp"
 # Top first. A schema.py belongs to its room, but imports nothing except sgexp.schema.
 ORDER = (
     "__main__",
+    "jobs",
     "tasks",
     "run_config",
     "composition",
@@ -25,6 +26,7 @@ ORDER = (
     "sampling",
     "evaluation",
     "crystallography",
+    "sweeps",
     "runs",
     "console",
     "schema",
@@ -41,6 +43,8 @@ WITHOUT_TORCH = (
     "checking",
     "composition",
     "usage",
+    "jobs",
+    "sweeps",
     "runs",
     "machine",
     "schema",
