@@ -18,6 +18,11 @@ RATIO_STEP = 0.1  # in the natural logarithm of an axial ratio: steps of about 1
 ANGLE_STEP = 5.0  # degrees
 
 
+def is_proxy(family: str) -> bool:
+    """Say whether a family's name is one that ``proxy_family`` makes."""
+    return re.match(r"\d{1,3}\|", family) is not None
+
+
 @cache
 def anonymised_formula(formula: str) -> str:
     """Return the reduced amounts in ascending order, without the elements: 'Fe8 O14 F2' -> '1-4-7'."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,12 +66,17 @@ def cache_folder(config: Config) -> Path:
     return Path(config.data_dir) / "cache"
 
 
-def prepare_data(config: Config) -> Data:
-    """Make the data set where it is not made yet (once, others wait), list it, and pack its coded patterns."""
+def prepare_data(config: Config, look: Callable[[Catalog], None] | None = None) -> Data:
+    """Make the data set where it is not made yet (once, others wait), list it, and pack its coded patterns.
+
+    ``look`` sees the catalog before any pixel is packed, and may refuse it.
+    """
     dataset, transform = build(config.dataset), build(config.transform)
     folder = dataset.prepare(lambda folder: simulate_into(folder, config), simulation_recipe(config))
     cache = cache_folder(config)
     catalog = dataset.catalog(cache)
+    if look is not None:
+        look(catalog)
     store = PackedStore.build(catalog, transform, cache, max_bad_fraction=dataset.max_bad_fraction)
     failed = [
         BadSample(FAILED, failure.material, failure.reason.removeprefix(f"{failure.material}: "))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sgexp.data.audit import Audit
+from sgexp.data.calibration import calibration_of
 from sgexp.data.split import PARTS, Split
 from sgexp.data.transforms import resize_area
 from sgexp.errors import ConfigError
@@ -86,7 +87,7 @@ def identity(config: Config) -> dict[str, Any]:
     """Return what names the experiment in result.json, and what the experiment is."""
     asked = plain(config)
     return {
-        "task": "train",
+        "task": type(config.task).target.rpartition(".")[2],
         "name": config.name,
         "seed": config.seed,
         "config_hash": config_hash(asked),
@@ -122,15 +123,16 @@ def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan,
     columns = (catalog.path, catalog.key, catalog.material, catalog.family, catalog.space_group, catalog.energy_kev)
     header = ("row", "path", "key", "material", "family", "space_group", "energy_kev", "split")
     rows = zip(*(column.tolist() for column in (np.arange(len(catalog)), *columns, parts)), strict=True)
-    _write_csv(run.path("split.csv"), header, rows)
+    write_csv(run.path("split.csv"), header, rows)
     plan.save(run.path("plan.npz"))
     counts = class_counts(data, split, plan)
     _write_classes(run.path("classes.csv"), counts)
     bad = [(sample.path, sample.key, sample.reason) for sample in catalog.bad]
-    _write_csv(run.path("set_aside.csv"), ("path", "key", "reason"), bad)
+    write_csv(run.path("set_aside.csv"), ("path", "key", "reason"), bad)
     pictures.class_distribution(counts, run.path("class_distribution.png"))
     run.update(
         data_fingerprint=catalog.fingerprint,
+        calibration=calibration_of(catalog).as_dict(),
         split={"name": split.name, "leaky": split.leaky, "digest": split.digest(), **split.counts()},
         stamps=stamps(data, split),
         notes=[*split.notes, *plan.notes],
@@ -179,10 +181,11 @@ def _write_classes(path: Path, counts: Mapping[str, np.ndarray]) -> None:
     names = ("families", "materials", "train", "drawn", "validation", "test_material", "test_family")
     present = np.flatnonzero(counts["materials"])
     rows = ((group, *(int(counts[name][group]) for name in names)) for group in present.tolist())
-    _write_csv(path, ("space_group", *names), rows)
+    write_csv(path, ("space_group", *names), rows)
 
 
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table, whole or not at all."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(header)
