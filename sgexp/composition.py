@@ -38,6 +38,10 @@ HYDRA_RESOLVERS = frozenset({"now", "hydra", "python_version", "oc.select"})
 """Resolvers that Hydra's own settings use; none of them runs or reads anything outside the config."""
 
 
+_NOT_NAMING = frozenset({"task", "logger", "callbacks", "report", "launcher"})
+"""Groups whose choice makes no other experiment, and so gives a run no other name."""
+
+
 class Composer:
     """Composes and checks configs from the package's ``conf/`` and, before it, a folder of the caller's."""
 
@@ -229,9 +233,8 @@ def named_keys(overrides: Sequence[str]) -> list[str]:
 
 def name_of(overrides: Sequence[str]) -> str:
     """Return a word for a run folder: the choices among ``overrides`` joined by '-', or 'default'."""
-    chosen = [
-        item for item in _parse(overrides) if item.key_or_group in config.groups() and item.key_or_group != "task"
-    ]
+    naming = config.groups().keys() - _NOT_NAMING
+    chosen = [item for item in _parse(overrides) if item.key_or_group in naming]
     words = [
         item.get_value_element_as_str() for item in chosen if not item.is_sweep_override() and not item.is_delete()
     ]

@@ -60,25 +60,31 @@ def results_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
+# What other tasks and sweeps read: no part of an experiment, and so not shown with one.
+_NOT_OF_A_RUN = frozenset({"report", "launcher", "run", "input"})
+
+
 def config_tree(config: Mapping[str, Any]) -> Tree:
-    """Show a resolved config as a tree, a branch a group."""
+    """Show an experiment's resolved config as a tree, a branch a group."""
     tree = Tree("[bold]config[/bold]", guide_style="dim")
     for key, value in config.items():
-        if isinstance(value, Mapping):
-            branch = tree.add(f"[bold]{key}[/bold]")
-            target = value.get("_target_")
-            if target:
-                branch.label = f"[bold]{key}[/bold] [cyan]{str(target).rpartition('.')[2]}[/cyan]"
-            shown = {name: item for name, item in value.items() if name != "_target_"}
-            if shown:
-                branch.add(f"[dim]{_inline(shown)}[/dim]")
-        else:
-            tree.add(f"[bold]{key}[/bold] {escape(str(value))}")
+        if key not in _NOT_OF_A_RUN:
+            _add_branch(tree, key, value)
     return tree
 
 
-def _inline(values: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name}={escape(str(value))}" for name, value in values.items())
+def _add_branch(tree: Tree, key: str, value: Any) -> None:
+    if not isinstance(value, Mapping):
+        tree.add(f"[bold]{escape(key)}[/bold] {escape(str(value))}")
+        return
+    built = escape(str(value.get("_target_", "")).rpartition(".")[2])
+    branch = tree.add(f"[bold]{escape(key)}[/bold] [cyan]{built}[/cyan]" if built else f"[bold]{escape(key)}[/bold]")
+    simple = {name: item for name, item in value.items() if name != "_target_" and not isinstance(item, Mapping)}
+    if simple:
+        branch.add(f"[dim]{'  '.join(f'{name}={escape(str(item))}' for name, item in simple.items())}[/dim]")
+    for name, item in value.items():
+        if isinstance(item, Mapping) and item:
+            _add_branch(branch, name, item)
 
 
 def size(number: float) -> str:
