@@ -46,6 +46,9 @@ class Comparison:
         Mean figure over the seeds, and how many seeds.
     difference
         With its interval (``confidence``), of this comparison alone: it is not widened for many comparisons.
+    bootstrap, bootstrap_p
+        The same by the plain nested bootstrap of families and seeds, for those who look for it; no verdict rests on it
+        (see ``sgexp.evaluation.uncertainty``).
     ratio
         A's mean over B's, with its interval (delta method, symmetric in the difference); ``None`` where B's is 0.
     seeds_effect
@@ -74,6 +77,8 @@ class Comparison:
     seeds_a: int
     seeds_b: int
     difference: Interval
+    bootstrap: Interval
+    bootstrap_p: float
     ratio: Interval | None
     seeds_effect: Interval | None
     p: float
@@ -207,6 +212,7 @@ class _Table:
         self.classes = np.unique(runs[0].label)
         self.units, notes = resampling_units(runs[0])
         self.n_families = int(self.units.max()) + 1
+        self.group_of_family = runs[0].label[np.unique(self.units, return_index=True)[1]]
         self.weights = resampled_weights(self.n_families, config.resamples, config.seed)
         self.shots = shot_masks(self.classes, train_families_per_group or {}, config)
         self.notes = (*notes, *self._about_seeds())
@@ -239,15 +245,17 @@ class _Table:
         return [dataclasses.replace(item, p_holm=p, comparisons=len(found)) for item, p in corrected]
 
     def _figure(self, functions: Sequence[Figure]) -> FigureOfRuns | None:
-        return FigureOfRuns.of(functions, self.weights, self.columns)
+        return FigureOfRuns.of(functions, self.group_of_family, self.weights, self.columns)
 
     def _pair(self, name: str, a: str, b: str, table: FigureOfRuns, alpha: float) -> Comparison:
         value_a, value_b = table.mean(a), table.mean(b)
-        spread = table.spread(table.contrast(a, b))
+        spread = table.spread(table.contrast(a, b)).at_least(abs(value_a - value_b))
         difference, p = self._tested(value_a - value_b, spread)
+        bootstrap, bootstrap_p = table.nested_bootstrap(a, b, self.config.confidence, self.config.seed)
         ratio = None
         if value_a > 0 and value_b > 0:
             relative = table.spread(table.contrast(a, b, value_b**-1, value_a * value_b**-2))
+            relative = relative.at_least(abs(value_a / value_b - 1))
             if np.isfinite(relative.standard_error):
                 ratio, _ = self._tested(value_a / value_b, relative, (0.0, np.inf))
         runs_a, runs_b = (table.values[list(self.columns[item])] for item in (a, b))
@@ -262,6 +270,8 @@ class _Table:
             seeds_a=len(runs_a),
             seeds_b=len(runs_b),
             difference=difference,
+            bootstrap=bootstrap,
+            bootstrap_p=bootstrap_p,
             ratio=ratio,
             seeds_effect=standardised_effect(runs_a, runs_b, self.config.confidence),
             p=p,
@@ -282,8 +292,8 @@ class _Table:
 
     def _tested(self, value: float, spread: Spread, ends: tuple[float, float] = (-1.0, 1.0)) -> tuple[Interval, float]:
         """Return the t-interval around ``value`` and the two-sided p-value of its being 0."""
-        if spread.standard_error == 0:
-            return Interval(value, value, value), 1.0 if value == 0 else 0.0
+        if spread.standard_error == 0:  # then the difference is 0 too (see Spread.at_least)
+            return Interval(value, value, value), 1.0
         reach = float(stats.t.isf((1 - self.config.confidence) / 2, spread.df)) * spread.standard_error
         p = float(2 * stats.t.sf(abs(value) / spread.standard_error, spread.df))
         return Interval(value, max(ends[0], value - reach), min(ends[1], value + reach)), p

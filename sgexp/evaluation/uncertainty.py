@@ -2,30 +2,40 @@
 
 A treatment's figure g_ts (treatment t, seed s) varies because other families could have been tested, because another
 seed trains another network, and because networks of two seeds fail on different families (the interaction). All runs
-of a comparison share their resampled families, so what the families have in common cancels in a difference.
-
-The variance of a contrast sum(c_r g_r) over runs r, whose coefficients add up to 1/S - 1/S and so on, is
+of a comparison share their families, so what the families have in common cancels in a difference. The variance of a
+contrast sum(c_r g_r) over runs r (c = 1/S for A's seeds, -1/S for B's) is
 
     V = V_F + max(0, s^2 - i) sum(c_r^2)
 
-V_F: over resampled families with the seeds as they are (it holds the families and the interaction); s^2: between seeds
-of one treatment, on all families (it holds the seeds and the interaction); i: the interaction, over resampled families
-of the deviations from the treatment's mean: in both, so taken out once. s^2 and i are pooled over all treatments at
-hand, and t-quantiles with Satterthwaite's degrees of freedom take into account how few seeds s^2 is known from.
+V_F: over families, with the seeds as they are (the families and the interaction); s^2: between seeds of one treatment,
+over all families (the seeds and the interaction); i: over families of the deviations from a treatment's mean (the
+interaction, which is in both and so taken out once). s^2 and i are pooled over all treatments at hand. Quantiles are
+those of t with Satterthwaite's degrees of freedom, which tell from how few seeds and space groups V is known.
 
-A. B. Owen, The pigeonhole bootstrap, Ann. Appl. Stat. 1, 386 (2007): the crossed design, and why resampling both ways
-counts the interaction too often; F. E. Satterthwaite, Biometrics Bull. 2, 110 (1946). A plain nested bootstrap of
-seeds and families rejects true null hypotheses too often with few seeds; docs/comparison.md shows both.
+Variances over families are sum_f(I_f J_f): I_f the derivative of the contrast by the family's weight, J_f its change
+without the family. For a mean this is s^2 / n, without bias; for an average over groups it is that group by group (J.
+G. MacKinnon, H. White, J. Econometrics 29, 305 (1985), HC2). A family that is alone in its group has no derivative
+(I_f = J_f then: compared with the other groups). A bootstrap over families drops such groups from resamples instead,
+and on a long tail understates the variance of such averages by a third.
+
+A. B. Owen, Ann. Appl. Stat. 1, 386 (2007): the crossed design, and how resampling both ways counts the interaction
+twice; F. E. Satterthwaite, Biometrics Bull. 2, 110 (1946). The plain nested bootstrap of families and seeds is kept for
+those who look for it (``nested_bootstrap``); docs/comparison.md has the measured false positives of both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
+from sgexp.evaluation.bootstrap import Interval
 from sgexp.evaluation.metrics import Figure
+
+STEP = 1e-4  # of a family's weight, for derivatives
+_ROWS = 512  # weights at once: bounds the memory
 
 
 @dataclass(frozen=True)
@@ -47,41 +57,67 @@ class Spread:
     """The standard error of a contrast, its degrees of freedom, and what families and seeds contribute to it.
 
     ``from_seeds`` is ``None`` where every treatment has one seed: then the error is that of these networks only.
+    ``families_that_matter``: how many change the contrast at all.
     """
 
     standard_error: float
     df: float
     from_families: float
     from_seeds: float | None
+    families_that_matter: int
+
+    def at_least(self, difference: float) -> Spread:
+        """Return the spread, widened where few families make the ``difference``.
+
+        Exchanging two equal treatments family by family would bring it about by chance with 2^(1 - n) from n families;
+        a variance estimated from so few may be 0, but nothing smaller can be claimed.
+        """
+        if difference == 0:
+            return self
+        chance = 2.0 ** (1 - self.families_that_matter)
+        least = difference / float(stats.t.isf(chance / 2, self.df)) if chance < 1 else np.inf
+        return replace(self, standard_error=max(self.standard_error, least))
 
 
 @dataclass(frozen=True)
 class FigureOfRuns:
     """One figure of several runs on the same test samples.
 
-    ``values`` (M,) of the M runs; ``resampled`` (R, M) on the same R draws of ``n_families`` families for all runs;
-    ``treatments``: name -> columns of its seeds.
+    ``values`` (M,) of the M runs; ``derivative`` and ``without`` (F, M): I_f and J_f of each of the F families;
+    ``group_of_family`` (F,); ``resampled`` (R, M) on the same R draws of families; ``treatments``: name -> columns.
     """
 
     values: np.ndarray
+    derivative: np.ndarray
+    without: np.ndarray
+    group_of_family: np.ndarray
     resampled: np.ndarray
-    n_families: int
     treatments: Mapping[str, Sequence[int]]
 
     @classmethod
     def of(
-        cls, figures: Sequence[Figure], weights_RF: np.ndarray, treatments: Mapping[str, Sequence[int]]
+        cls,
+        figures: Sequence[Figure],
+        group_of_family: np.ndarray,
+        weights_RF: np.ndarray,
+        treatments: Mapping[str, Sequence[int]],
     ) -> FigureOfRuns | None:
         """Return the figure of each run (one function of family weights a run), ``None`` where it is undefined.
 
-        Resamples that leave it undefined (no few-shot class was drawn) are passed over.
+        ``group_of_family`` (F,): the space group of each family; ``weights_RF``: resamples of families.
         """
-        n_families = weights_RF.shape[1]
-        values = np.array([figure(np.ones((1, n_families)))[0] for figure in figures])
+        n = len(group_of_family)
+        values = np.array([figure(np.ones((1, n)))[0] for figure in figures])
         if np.isnan(values).any():
             return None
+        derivative = (_each_family(figures, n, 1 + STEP) - values) / STEP
+        without = values - _each_family(figures, n, 0.0)
+        without = np.where(np.isnan(without), values, without)  # the only family that the figure is over
+        _, group, sizes = np.unique(group_of_family, return_inverse=True, return_counts=True)
+        derivative = np.where((sizes[group] == 1)[:, np.newaxis], without, derivative)
         resampled = np.stack([figure(weights_RF) for figure in figures], axis=1)
-        return cls(values, resampled[~np.isnan(resampled).any(axis=1)], n_families, treatments)
+        resampled = resampled[~np.isnan(resampled).any(axis=1)]
+        return cls(values, derivative, without, group_of_family, resampled, treatments)
 
     def mean(self, treatment: str) -> float:
         """Return the mean over the seeds of a treatment."""
@@ -99,31 +135,73 @@ class FigureOfRuns:
         total = interaction = 0.0
         df = 0
         for columns in (list(columns) for columns in self.treatments.values()):
-            own, resampled = self.values[columns], self.resampled[:, columns]
-            total += float(np.square(own - own.mean()).sum())
-            interaction += float(self._over_families(resampled - resampled.mean(axis=1, keepdims=True)).sum())
+            total += float(np.square(self.values[columns] - self.values[columns].mean()).sum())
+            for own in columns:
+                deviation = np.zeros(len(self.values))
+                deviation[columns] = -1 / len(columns)
+                deviation[own] += 1
+                interaction += float(self._by_family(deviation).sum())
             df += len(columns) - 1
-        return SeedVariance(total / df, interaction / df, df) if df else None
+        return SeedVariance(total / df, max(0.0, interaction / df), df) if df else None
 
     def spread(self, contrast: np.ndarray) -> Spread:
-        """Return how far ``values @ contrast`` may be off."""
-        fixed_seeds = float(self._over_families(self.resampled @ contrast))
-        df_families = max(1, self.n_families - 1)
+        """Return how far ``values @ contrast`` may be off; infinitely far if there is one family."""
+        by_family = self._by_family(contrast)
+        matter = int(np.count_nonzero(np.abs(self.without @ contrast) > 1e-12))
+        fixed_seeds = max(0.0, float(by_family.sum())) if len(by_family) > 1 else np.inf
+        df_families = self._df_families(by_family)
         seeds = self.seed_variance()
-        if seeds is None:
-            return Spread(fixed_seeds**0.5, df_families, fixed_seeds**0.5, None)
+        if seeds is None or not np.isfinite(fixed_seeds):
+            return Spread(fixed_seeds**0.5, df_families, fixed_seeds**0.5, None if seeds is None else 0.0, matter)
         squares = float(np.square(contrast).sum())
         from_seeds = (seeds.of_seeds * squares) ** 0.5
         if from_seeds == 0:
-            return Spread(fixed_seeds**0.5, df_families, fixed_seeds**0.5, 0.0)
+            return Spread(fixed_seeds**0.5, df_families, fixed_seeds**0.5, 0.0, matter)
         variance = fixed_seeds + from_seeds**2
         families_alone = max(0.0, fixed_seeds - seeds.interaction * squares)
         below = families_alone**2 / df_families + (seeds.total * squares) ** 2 / seeds.df
         df = min(variance**2 / below, df_families + seeds.df)
-        return Spread(variance**0.5, df, fixed_seeds**0.5, from_seeds)
+        return Spread(variance**0.5, df, fixed_seeds**0.5, from_seeds, matter)
 
-    def _over_families(self, resampled: np.ndarray) -> np.ndarray:
-        """Return the variance over resampled families (axis 0), without the bootstrap's bias of (F - 1) / F."""
-        if self.n_families < 2 or len(resampled) < 2:
-            return np.full(resampled.shape[1:], np.inf)
-        return resampled.var(axis=0) * self.n_families / (self.n_families - 1)
+    def nested_bootstrap(self, a: str, b: str, confidence: float, seed: int) -> tuple[Interval, float]:
+        """Return the percentile interval and two-sided p-value of the difference, families and seeds drawn with
+        replacement, the families the same for all runs.
+        """
+        rng = np.random.default_rng(seed)
+        means = []
+        for name in (a, b):
+            values = self.resampled[:, list(self.treatments[name])]
+            drawn = rng.integers(values.shape[1], size=values.shape)
+            means.append(np.take_along_axis(values, drawn, axis=1).mean(axis=1))
+        differences = means[0] - means[1]
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(differences, [tail, 1 - tail])
+        p = min(1.0, 2 * min(np.mean(differences <= 0), np.mean(differences >= 0)))
+        return Interval(self.mean(a) - self.mean(b), float(low), float(high)), float(p)
+
+    def _by_family(self, contrast: np.ndarray) -> np.ndarray:
+        """Return what each family adds to the variance, (F,)."""
+        return (self.derivative @ contrast) * (self.without @ contrast)
+
+    def _df_families(self, by_family: np.ndarray) -> float:
+        """Return 2 V^2 / Var(V), at most F - 1: a variance made up by a few groups is known less well.
+
+        Var(V) from how much the groups' shares of V scatter around what their number of families would give.
+        """
+        most = max(1.0, len(by_family) - 1.0)
+        _, group, sizes = np.unique(self.group_of_family, return_inverse=True, return_counts=True)
+        excess = np.bincount(group, weights=by_family) - sizes * by_family.mean()
+        scatter = float(np.square(excess).sum())
+        return most if scatter == 0 else min(most, max(1.0, 2 * float(by_family.sum()) ** 2 / scatter))
+
+
+def _each_family(figures: Sequence[Figure], n_families: int, weight: float) -> np.ndarray:
+    """Return each figure where one family after another has ``weight`` and all others weigh one, (F, M)."""
+    found = np.empty((n_families, len(figures)))
+    for start in range(0, n_families, _ROWS):
+        families = np.arange(start, min(start + _ROWS, n_families))
+        weights = np.ones((len(families), n_families))
+        weights[np.arange(len(families)), families] = weight
+        for column, figure in enumerate(figures):
+            found[families, column] = figure(weights)
+    return found
