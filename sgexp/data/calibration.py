@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import h5py
@@ -42,6 +42,12 @@ class Calibration:
         found = record if isinstance(record, Mapping) else {}
         return cls(**{field.name: _number(found.get(field.name)) for field in fields(cls)})
 
+    @property
+    def energies(self) -> str:
+        """The beam energies in words."""
+        low, high = self.energy_low, self.energy_high
+        return f"{low:g} keV" if low == high else f"{low:g} to {high:g} keV"
+
     def as_dict(self) -> dict[str, float]:
         """Return what result.json records."""
         return asdict(self)
@@ -55,14 +61,22 @@ def _number(value: Any) -> float:
 def calibration_of(catalog: Catalog) -> Calibration:
     """Measure the calibration of a catalog's files on a few samples; all energies of the catalog count."""
     rows = np.unique(np.linspace(0, len(catalog) - 1, min(_LOOKED_AT, len(catalog))).astype(int))
-    found = list(_scales(catalog, rows))
+    found = gathered(list(_scales(catalog, rows)))
     energies = catalog.energy_kev[np.isfinite(catalog.energy_kev)]
-    medians = {name: _median([scale.get(name, math.nan) for scale in found]) for name in _SCALES}
-    low, high = (float(energies.min()), float(energies.max())) if len(energies) else (math.nan, math.nan)
+    if len(energies):
+        found = replace(found, energy_low=float(energies.min()), energy_high=float(energies.max()))
+    return found
+
+
+def gathered(scales: Sequence[Mapping[str, float]]) -> Calibration:
+    """Return the calibration that the scales of several samples (``scale_of``) amount to."""
+    medians = {name: _median([scale.get(name, math.nan) for scale in scales]) for name in _MEDIANS}
+    energies = [scale["energy_kev"] for scale in scales if math.isfinite(scale.get("energy_kev", math.nan))]
+    low, high = (min(energies), max(energies)) if energies else (math.nan, math.nan)
     return Calibration(**medians, energy_low=low, energy_high=high)
 
 
-_SCALES = ("q_width", "q_max", "thickness", "mean_intensity")
+_MEDIANS = ("q_width", "q_max", "thickness", "mean_intensity")
 
 
 def _scales(catalog: Catalog, rows: np.ndarray) -> Iterator[dict[str, float]]:
@@ -75,10 +89,13 @@ def _scales(catalog: Catalog, rows: np.ndarray) -> Iterator[dict[str, float]]:
 
 def scale_of(file: h5py.File, key: str, patterns_PHW: np.ndarray) -> dict[str, float]:
     """Return what one sample in SMC-19's layout says of its scale, and the mean intensity of its pixels."""
-    extra = smc19.read_extra(file, key, ("q_pixel", "q_max", "thickness"))
+    extra = smc19.read_numbers(file, key, ("q_pixel", "q_max", "thickness"))
     scale: dict[str, float] = {name: float(np.median(extra[name])) for name in ("q_max", "thickness") if name in extra}
     if "q_pixel" in extra:
         scale["q_width"] = float(np.median(extra["q_pixel"])) * patterns_PHW.shape[-1]
+    energy = smc19.read_numbers(file, key, ("energy_keV",), ours=False)
+    if "energy_keV" in energy:
+        scale["energy_kev"] = float(energy["energy_keV"].reshape(-1)[0])
     scale["mean_intensity"] = float(patterns_PHW.mean(dtype=np.float64))
     return scale
 
@@ -104,7 +121,7 @@ def differences(trained: Calibration, given: Calibration, pixels: int, exposure_
     below = given.energy_low < trained.energy_low * (1 - TOLERANCE)
     if below or given.energy_high > trained.energy_high * (1 + TOLERANCE):
         said.append(
-            f"beam energy: the network learned {_energies(trained)}, these have {_energies(given)}; disks and their "
+            f"beam energy: the network learned {trained.energies}, these have {given.energies}; disks and their "
             "distances scale with the wavelength"
         )
     if exposure_matters and _apart(trained.mean_intensity, given.mean_intensity, EXPOSURE - 1):
@@ -118,8 +135,3 @@ def differences(trained: Calibration, given: Calibration, pixels: int, exposure_
 def _apart(one: float, other: float, tolerance: float = TOLERANCE) -> bool:
     """Say whether two positive numbers, both known, differ by more than a share of the smaller one."""
     return max(one, other) > min(one, other) * (1 + tolerance) if math.isfinite(one) and math.isfinite(other) else False
-
-
-def _energies(calibration: Calibration) -> str:
-    low, high = calibration.energy_low, calibration.energy_high
-    return f"{low:g} keV" if low == high else f"{low:g} to {high:g} keV"

@@ -89,10 +89,9 @@ class HDF5Patterns:
             raise Refused(f"cannot be read ({type(error).__name__}: {str(error)[:80]})") from error
 
     def scale(self, index: int, patterns_PHW: NDArray[np.float32]) -> dict[str, float]:
-        """Return the scale that files of sgexp tell."""
-        place, _ = self._at(index)
-        key = place.path.removesuffix(f"/{smc19.STACK}")
-        return scale_of(self._file, key, patterns_PHW) if key != place.path and "/" not in key else {}
+        """Return what SMC-19's layout says of the scale, else the mean intensity."""
+        key = self._at(index)[0].path.removesuffix(f"/{smc19.STACK}")
+        return scale_of(self._file, key, patterns_PHW)
 
     def __enter__(self) -> HDF5Patterns:
         return self

@@ -42,8 +42,8 @@ class NpyPatterns:
         return as_patterns(self._array[index] if self._array.ndim == 4 else self._array)
 
     def scale(self, index: int, patterns_PHW: NDArray[np.float32]) -> dict[str, float]:
-        """A .npy file says nothing of scales."""
-        return {}
+        """Return the mean intensity; a .npy file says no more."""
+        return {"mean_intensity": float(patterns_PHW.mean(dtype=np.float64))}
 
     def __enter__(self) -> NpyPatterns:
         return self

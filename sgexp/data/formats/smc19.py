@@ -118,14 +118,18 @@ def read_patterns(file: h5py.File, key: str) -> np.ndarray:
         raise DataError(f"{file.filename}:{key} cannot be read ({type(error).__name__}: {error}).") from error
 
 
-def read_extra(file: h5py.File, key: str, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return those of the named attributes of a sample's sub-group ``sgexp`` that are there and are numbers."""
+def read_numbers(file: h5py.File, key: str, names: Sequence[str], ours: bool = True) -> dict[str, np.ndarray]:
+    """Return those of the named attributes of a sample that are there and are numbers.
+
+    ``ours``: look in the sub-group ``sgexp``, else among SMC-19's own attributes.
+    """
     found: dict[str, np.ndarray] = {}
     with contextlib.suppress(_Unusable, *_FAULTS):
-        ours = _open_group(_open_group(file.id, key), OURS)
+        group = _open_group(file.id, key)
+        group = _open_group(group, OURS) if ours else group
         for name in names:
-            values = _attribute(ours, name)
-            if values is not None and values.dtype.kind in "fiu":
+            values = _attribute(group, name)
+            if values is not None and values.dtype.kind in "fiu" and values.size:
                 found[name] = values.astype(np.float64)
     return found
 

@@ -83,8 +83,8 @@ class TiffPatterns:
         return unpacks_beyond(handle.read(length), 4 * nbytes + 2**20)  # tiles reach beyond the picture's edge
 
     def scale(self, index: int, patterns_PHW: NDArray[np.float32]) -> dict[str, float]:
-        """The tags of a .tif file say nothing reliable of scales."""
-        return {}
+        """Return the mean intensity; the tags of a .tif file say nothing reliable of scales."""
+        return {"mean_intensity": float(patterns_PHW.mean(dtype=np.float64))}
 
     def __enter__(self) -> TiffPatterns:
         return self
