@@ -86,6 +86,15 @@ class PredictTask(Component):
     folder: str | None = None  # where the answers go; None: a new folder in output_dir
 
 
+@dataclass(kw_only=True)
+class SyncTask(Component):
+    """Upload the W&B records of runs that were made offline."""
+
+    target: ClassVar[str] = "sgexp.tasks.sync.sync"
+
+    folder: str | None = None  # a run folder, or one that holds some; None: output_dir
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
-    "task": (TrainTask, SimulateTask, ValidateTask, ReportTask, CompareTask, EvaluateTask, PredictTask)
+    "task": (TrainTask, SimulateTask, ValidateTask, ReportTask, CompareTask, EvaluateTask, PredictTask, SyncTask)
 }

@@ -89,7 +89,7 @@ class RunLogger:
             do(*arguments)
         except Exception as error:  # whatever a logging service may raise, the training goes on
             self.recording = False
-            reason = escape(_first_line(error))
+            reason = escape(first_line(error))
             console.print(f"[yellow]{self.title} records no more of this run ({reason}); the run folder has it all[/]")
 
     def _start(self) -> None: ...
@@ -124,5 +124,6 @@ def figures(record: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in flat.items() if value is not None}
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says in its first line, or its kind."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]

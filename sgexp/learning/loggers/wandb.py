@@ -22,7 +22,7 @@ from sgexp.console import console
 from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.loggers import tables
-from sgexp.learning.loggers.base import RunLogger, figures
+from sgexp.learning.loggers.base import RunLogger, figures, first_line
 
 if TYPE_CHECKING:
     import wandb
@@ -59,16 +59,15 @@ class WandbLogger(RunLogger):
         self.project, self.entity, self.group, self.tags, self.artifacts = project, entity, group, tags, artifacts
 
     def _identity(self) -> dict[str, Any]:
-        """Return what names the run in W&B; a resumed run's is read back, so that it goes on."""
+        """Return what names a new run in W&B."""
         about, said = self.about, os.environ.get
-        fresh = {
+        return {
             "id": uuid.uuid4().hex[:12],
             "project": self.project or said("WANDB_PROJECT") or "sgexp",
             "entity": self.entity or said("WANDB_ENTITY"),
             "group": self.group or said("WANDB_RUN_GROUP") or f"{about.name}-{about.seedless}",
             "tags": [f"{key}:{about.choices[key]}"[:64] for key in _TAGGED if key in about.choices] + self.tags,
         }
-        return fresh | kept_identity(about.folder)
 
     def _start(self) -> None:
         if self.mode == "disabled":
@@ -76,15 +75,28 @@ class WandbLogger(RunLogger):
             return
         import wandb
 
+        wandb.setup(wandb.Settings(silent=True))  # what is worth knowing is said here, in a line
+        kept = kept_identity(self.about.folder)
+        self.resumed, self.identity = bool(kept), self._identity() | kept
         self.about.folder.joinpath("wandb").mkdir(exist_ok=True)
-        self.identity = self._identity()
-        if self.mode == "online" and not _logged_in(wandb):
-            self.mode = "offline"
-        self._init(wandb)
         self.about.folder.joinpath("wandb", "run.json").write_text(json.dumps(self.identity, indent=2) + "\n")
-        self.lightning.log_hyperparams(dict(self.about.config))
         if self.mode == "online":
-            console.print(f"[bold]W&B[/bold] {escape(self.run.url or '')}")
+            self._start_online(wandb)
+        if self.mode == "offline":
+            self._init(wandb)
+        self.lightning.log_hyperparams(dict(self.about.config))
+
+    def _start_online(self, wandb: Any) -> None:
+        """Begin a run on the server; where that cannot be, say why and record offline. Nobody is asked for a key."""
+        try:
+            if not wandb.login(prompt=False, verify=True):
+                raise PermissionError("no account is set up here: `wandb login` does that")
+            self._init(wandb)
+            console.print(f"[bold]W&B[/bold] {escape(self.run.url or '')}", soft_wrap=True)
+        except Exception as error:  # the key, the network, the service: all the same to the training
+            self.mode = "offline"
+            reason = escape(first_line(error))
+            console.print(f"[yellow]W&B cannot be reached, so the run is recorded offline ({reason})[/yellow]")
 
     def _init(self, wandb: Any) -> None:
         self.run: wandb.Run = wandb.init(
@@ -92,7 +104,7 @@ class WandbLogger(RunLogger):
             name=self.about.folder.name,
             job_type="train",
             mode=self.mode,
-            resume="allow",
+            resume="allow" if self.resumed else None,  # an upload of a first start may then be repeated
             settings=wandb.Settings(silent=True, console="off", disable_code=True),
             **self.identity,
         )
@@ -145,7 +157,7 @@ def mode() -> str:
 
 
 def kept_identity(folder: Path) -> dict[str, Any]:
-    """Return what ``wandb/run.json`` of a run folder says of the run in W&B: nothing, unless it is what was written."""
+    """Return what ``wandb/run.json`` says of a run that began earlier, so that it goes on in W&B; else {}."""
     try:
         kept = json.loads((folder / "wandb" / "run.json").read_text(encoding="utf-8"))
         whole = re.fullmatch(r"[0-9a-z]{1,64}", kept["id"]) and all(isinstance(tag, str) for tag in kept["tags"])
@@ -153,18 +165,6 @@ def kept_identity(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return {key: kept[key] for key in ("id", "project", "entity", "group", "tags")} if whole and named else {}
-
-
-def _logged_in(wandb: Any) -> bool:
-    """Say whether W&B takes the account's key; never asks for one."""
-    try:
-        if wandb.login(prompt=False, verify=True):
-            return True
-        reason = "no account is set up here: `wandb login` does that"
-    except Exception as error:  # the network, the key, the service: all the same to the training
-        reason = str(error).strip().splitlines()[0]
-    console.print(f"[yellow]W&B cannot be reached, so the run is recorded offline ({escape(reason)})[/yellow]")
-    return False
 
 
 @contextmanager
@@ -193,7 +193,8 @@ def _charts(wandb: Any, folder: Path, predictions: Mapping[str, Predictions]) ->
 
     counts = tables.class_counts(folder)
     charts = {"class_distribution": table(counts)}
-    for part, judged in predictions.items():
+    tests = {part: judged for part, judged in predictions.items() if part != "validation"}
+    for part, judged in (tests or predictions).items():
         recall = table(tables.recall(judged, counts))
         charts[f"recall/{part}"] = wandb.plot.bar(recall, "space_group", "recall", title=f"Recall, {part}")
         groups = tables.confusion_of_groups(judged, _MOST_ROWS)
