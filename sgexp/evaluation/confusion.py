@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 from sgexp.crystallography.groups import (
     SPACE_GROUPS,
@@ -19,6 +18,7 @@ from sgexp.evaluation.bootstrap import Interval, interval, resampled_weights
 from sgexp.evaluation.metrics import ClassSums, class_group_recall, resampling_units
 from sgexp.evaluation.predictions import Predictions
 from sgexp.evaluation.schema import EvaluationConfig
+from sgexp.evaluation.shares import Shares, shares
 
 LEVELS: dict[str, NDArray[np.int64]] = {
     "crystal_system": crystal_system_of,
@@ -51,54 +51,31 @@ def confusion_pairs(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class ClassRecall:
-    """The recall of each class present at one symmetry level; all arrays (C,), by ascending class.
-
-    ``low``, ``high``: Wilson's interval with as many trials as there are independent families (``effective``).
-    """
+    """The recall of each class present at one symmetry level, by ascending class (C,)."""
 
     classes: np.ndarray
-    samples: np.ndarray
-    families: np.ndarray
-    recall: np.ndarray
-    effective: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    recall: Shares
 
 
 def class_recall(predictions: Predictions, level: str, confidence: float) -> ClassRecall:
-    """Return the recall of every class present at ``level`` of ``LEVELS``.
-
-    A class may hold one or two families, too few to resample. Samples of a family are taken to be right or wrong
-    together, which leaves (sum m)^2 / sum m^2 independent trials from families of m samples (L. Kish, Survey Sampling,
-    1965, sect. 8.2), and E. B. Wilson's score interval (J. Am. Stat. Assoc. 22, 209, 1927) holds for few trials.
-    """
+    """Return the recall of every class present at ``level`` of ``LEVELS``."""
     class_of = LEVELS[level]
     units_N, _ = resampling_units(predictions)
-    label = class_of[predictions.label]
-    classes, index_N = np.unique(label, return_inverse=True)
-    samples = np.bincount(index_N)
-    recall = np.bincount(index_N, weights=label == class_of[predictions.predicted]) / samples
-    pairs, sizes = np.unique(np.stack([index_N, units_N], axis=1), axis=0, return_counts=True)
-    families = np.bincount(pairs[:, 0])
-    effective = samples**2 / np.bincount(pairs[:, 0], weights=sizes.astype(np.float64) ** 2)
-    low, high = wilson(recall, effective, confidence)
-    return ClassRecall(classes, samples, families, recall, effective, low, high)
-
-
-def wilson(share: np.ndarray, trials: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return Wilson's score interval of a ``share`` of ``trials`` (which need not be whole)."""
-    z = float(ndtri(1 - (1 - confidence) / 2))
-    centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * np.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    return (centre - half).clip(min=0), (centre + half).clip(max=1)
+    label_N = class_of[predictions.label]
+    classes, index_N = np.unique(label_N, return_inverse=True)
+    return ClassRecall(classes, shares(index_N, label_N == class_of[predictions.predicted], units_N, confidence))
 
 
 @dataclass(frozen=True)
 class FamilyBin:
-    """The mean recall of the groups that were trained on ``first`` to ``last`` families (``None``: and more)."""
+    """The mean recall of groups that were trained on ``first`` to ``last`` families (``None``: and more).
+
+    ``typical``: the median of their families.
+    """
 
     first: int
     last: int | None
+    typical: float
     groups: int
     recall: Interval
 
@@ -119,7 +96,7 @@ def recall_by_training_families(
             last = FAMILY_BINS[index + 1] - 1 if index + 1 < len(FAMILY_BINS) else None
             recall = interval(class_group_recall(sums, chosen), weights_RF, config.confidence)
             assert recall is not None
-            found.append(FamilyBin(first, last, int(chosen.sum()), recall))
+            found.append(FamilyBin(first, last, float(np.median(trained[chosen])), int(chosen.sum()), recall))
     return found
 
 
@@ -155,29 +132,19 @@ class ErrorShare:
     by_chance: float
 
 
-def error_shares(predictions: Predictions, config: EvaluationConfig) -> list[ErrorShare]:
-    """Return for each of ``RELATIONS`` the share of errors with its interval over families; nothing without errors."""
+def error_shares(predictions: Predictions, confidence: float) -> list[ErrorShare]:
+    """Return for each of ``RELATIONS`` its share of the errors; nothing where there are no errors."""
     wrong = predictions.predicted != predictions.label
     if not wrong.any():
         return []
     true, answered = predictions.label[wrong], predictions.predicted[wrong]
-    units_N, _ = resampling_units(predictions)
-    weights_RF = resampled_weights(int(units_N.max()) + 1, config.resamples, config.seed)
-    n_units = int(units_N.max()) + 1
-    errors_F = np.bincount(units_N[wrong], minlength=n_units).astype(np.float64)
-    relation = relation_of[true, answered]
-    shuffled = _by_chance(true, answered)
+    units_N = resampling_units(predictions)[0][wrong]
+    relation_N, expected = relation_of[true, answered], _by_chance(true, answered)
     found = []
     for index, name in enumerate(RELATIONS):
-        own_F = np.bincount(units_N[wrong][relation == index], minlength=n_units).astype(np.float64)
-
-        def share(weights: np.ndarray, own_F: np.ndarray = own_F) -> np.ndarray:
-            errors = weights @ errors_F
-            return np.divide(weights @ own_F, errors, out=np.full(len(errors), np.nan), where=errors > 0)
-
-        between = interval(share, weights_RF, config.confidence)
-        assert between is not None
-        found.append(ErrorShare(name, int(own_F.sum()), between, float(shuffled[index])))
+        own = shares(np.zeros(len(true), np.int64), relation_N == index, units_N, confidence)
+        share = Interval(float(own.share[0]), float(own.low[0]), float(own.high[0]))
+        found.append(ErrorShare(name, int(np.count_nonzero(relation_N == index)), share, float(expected[index])))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Can the confidence be believed? Reliability and risk-coverage, each with a band from the bootstrap over families."""
+"""Can the confidence be believed? Reliability, and risk against coverage, with intervals over families."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sgexp.evaluation.bootstrap import Interval, resampled_weights
 from sgexp.evaluation.metrics import resampling_units
 from sgexp.evaluation.predictions import Predictions
 from sgexp.evaluation.schema import EvaluationConfig
+from sgexp.evaluation.shares import Shares, shares
 
 _AT_ONCE = 4_000_000  # weights of samples held at once (float64): 32 MB
 
@@ -18,36 +19,24 @@ _AT_ONCE = 4_000_000  # weights of samples held at once (float64): 32 MB
 class Reliability:
     """Equal bins of the largest probability, each open below and closed above, as in the calibration error.
 
-    ``edges`` (B + 1,); ``samples`` (B,) int; ``confidence``, ``accuracy`` (B,) means of the bin, nan where it is empty;
-    ``low``, ``high`` (B,) the interval of the accuracy.
+    ``edges`` (B + 1,); ``confidence`` (B,) its mean in the bin, nan where it is empty; ``accuracy``: the share of right
+    answers in each bin.
     """
 
     edges: np.ndarray
-    samples: np.ndarray
     confidence: np.ndarray
-    accuracy: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    accuracy: Shares
 
 
 def reliability_diagram(predictions: Predictions, config: EvaluationConfig) -> Reliability:
     """Return how often answers of each confidence are right. C. Guo et al., ICML 2017, sect. 2."""
     bins = config.calibration_bins
-    confidence = predictions.probabilities.max(axis=1)
-    bin_N = np.ceil(confidence * bins).astype(int).clip(1, bins) - 1
-    units_N, n_units = _units(predictions)
-
-    def per_unit(values_N: np.ndarray) -> np.ndarray:
-        return np.bincount(units_N * bins + bin_N, weights=values_N, minlength=n_units * bins).reshape(n_units, bins)
-
-    hits_FB = per_unit((predictions.predicted == predictions.label).astype(np.float64))
-    samples_FB = per_unit(np.ones(len(predictions)))
-    samples_B, confidence_B = samples_FB.sum(axis=0), per_unit(confidence).sum(axis=0)
-    weights_RF = resampled_weights(n_units, config.resamples, config.seed)
-    accuracy_B = _ratio(hits_FB.sum(axis=0), samples_B)
-    low, high = _band(_ratio(weights_RF @ hits_FB, weights_RF @ samples_FB), accuracy_B, config.confidence, n_units)
-    edges = np.linspace(0, 1, bins + 1)
-    return Reliability(edges, samples_B.astype(int), _ratio(confidence_B, samples_B), accuracy_B, low, high)
+    confidence_N = predictions.probabilities.max(axis=1)
+    bin_N = np.ceil(confidence_N * bins).astype(int).clip(1, bins) - 1
+    units_N, _ = _units(predictions)
+    right = shares(bin_N, predictions.predicted == predictions.label, units_N, config.confidence, bins)
+    confidence = _ratio(np.bincount(bin_N, weights=confidence_N, minlength=bins), right.samples.astype(np.float64))
+    return Reliability(np.linspace(0, 1, bins + 1), confidence, right)
 
 
 @dataclass(frozen=True)

@@ -83,8 +83,8 @@ class Collection:
     left_out: list[tuple[Path, str]] = field(default_factory=list)
 
 
-def collect(folders: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> Collection:
-    """Read every folder; ``progress`` is told how many of how many are done."""
+def collect(folders: Sequence[Path], progress: Callable[[int], None] | None = None) -> Collection:
+    """Read every folder; ``progress`` is told how many are done."""
     found = Collection()
     for number, folder in enumerate(folders, start=1):
         try:
@@ -92,7 +92,7 @@ def collect(folders: Sequence[Path], progress: Callable[[int, int], None] | None
         except UserError as error:
             found.left_out.append((folder, str(error)))
         if progress is not None:
-            progress(number, len(folders))
+            progress(number)
     return found
 
 

@@ -2,19 +2,122 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgexp.console import console
-from sgexp.report.collect import collect, find_folders
+from rich.markup import escape
+
+from sgexp.console import console, progress
+from sgexp.errors import UserError
+from sgexp.report import figures
+from sgexp.report.collect import RESULT, collect, find_folders
+from sgexp.report.leaderboard import leaderboard
+from sgexp.report.rendering import refuse_foreign
+from sgexp.report.writing import Report
 
 if TYPE_CHECKING:
     from sgexp.config import Config
 
+_FEW = 3  # so many are done before a progress bar would be seen
+
 
 def report(config: Config) -> None:
-    """Show the runs that the config names."""
+    """Show the runs that the config names; with ``report.watch`` again whenever one of them changes."""
+    folder = Path(config.report.folder or Path(config.output_dir) / "report")
+    refuse_foreign(folder)
+    found = make(config, folder)
+    tell(found)
+    if config.report.watch:
+        watch(config, folder)
+
+
+def make(config: Config, folder: Path) -> Report:
+    """Read the runs, write the leaderboard, then the pages that are out of date and the figures."""
     output_dir = Path(config.output_dir)
-    folder = Path(config.report.folder or output_dir / "report")
-    found = collect(find_folders(config.report.runs, output_dir, folder))
-    console.print(f"{len(found.runs):,} runs, {len(found.left_out):,} folders left out")
+    folders = find_folders(config.report.runs, output_dir, folder)
+    with counting("reading results", len(folders)) as done:
+        found = collect(folders, done)
+    made = Report(folder, output_dir, found, leaderboard(found.runs), config.evaluation, figures.kept(folder))
+    made.write_tables()
+    waiting = made.out_of_date(config.report.pages)
+    if waiting:
+        with counting("pages of runs", len(waiting)) as done:
+            try:
+                made.write_pages(waiting, done)
+            finally:
+                made.write_tables()  # links the pages that are there, also after Ctrl-C
+    if config.report.figures != "none":
+        made.figures = figures.write(made, config.report.figures)
+        made.write_tables()
+    return made
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how many are done and how long the rest will take, where there are more than a few; yield what to tell."""
+    if total <= _FEW:
+        yield lambda done: None
+        return
+    with progress(transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def tell(made: Report) -> None:
+    """Say what was written, and what was left out."""
+    shown = sum(len(item.rows) for item in made.sets)
+    sets = f"{len(made.sets)} test set{'' if len(made.sets) == 1 else 's'}"
+    console.print(f"{shown:,} runs with figures in {sets}, {len(made.found.runs) - shown:,} without figures")
+    if len(made.sets) > 1:
+        console.print("[bold]runs on different test sets stand in different tables and cannot be compared[/bold]")
+    for stamp in dict.fromkeys(stamp for item in made.sets for stamp in item.stamps):
+        console.print(f"[bold red]{escape(printable(stamp))}[/bold red]")
+    left_out = made.found.left_out
+    if left_out:
+        console.print(f"[yellow]{len(left_out):,} folders were left out (the page lists them all):[/yellow]")
+    for path, reason in left_out[:5]:
+        console.print(f"  [dim]- {escape(printable(f'{path}: {reason}'))}[/dim]")
+    console.print(f"[bold]report[/bold] {escape(printable(str(made.folder / 'index.html')))}", soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return a text from a file without what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def watch(config: Config, folder: Path) -> None:
+    """Make the report again whenever a run begins, moves on or ends, until Ctrl-C."""
+    console.print("watching; Ctrl-C ends it (reload the page to see what is new)")
+    before = state(config, folder)
+    try:
+        while True:
+            time.sleep(config.report.watch_seconds)
+            now = state(config, folder)
+            if now != before:
+                made = make(config, folder)
+                before = now
+                shown = sum(len(item.rows) for item in made.sets)
+                running = sum(run.status == "running" for run in made.found.runs)
+                console.print(f"{time.strftime('%H:%M:%S')} {shown:,} runs with figures, {running:,} running")
+    except KeyboardInterrupt:
+        console.print("stopped watching")
+
+
+def state(config: Config, folder: Path) -> dict[Path, tuple[int, int]]:
+    """Return what tells that a run has changed: its result.json's and its curve's time and size."""
+    found: dict[Path, tuple[int, int]] = {}
+    try:
+        folders = find_folders(config.report.runs, Path(config.output_dir), folder)
+    except UserError:
+        return found
+    for run in folders:
+        for name in (RESULT, "metrics.csv"):
+            try:
+                status = (run / name).stat()
+            except OSError:
+                continue
+            found[run / name] = (status.st_mtime_ns, status.st_size)
+    return found

@@ -1,0 +1,63 @@
+"""From run folders to a folder of pages: the leaderboard at once, then each run's page where it is out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sgexp.evaluation.schema import EvaluationConfig
+from sgexp.report import exports
+from sgexp.report.collect import Collection, Run
+from sgexp.report.details import read_details
+from sgexp.report.index_page import index_page
+from sgexp.report.leaderboard import TestSet
+from sgexp.report.rendering import inputs_of, place_plotly, write_page
+from sgexp.report.run_page import run_page
+from sgexp.report.updates import inputs_digest
+from sgexp.runs import write_text
+
+Progress = Callable[[int], None]
+
+
+@dataclass
+class Report:
+    """What a report shows, and the folder that it is written to; ``root`` is where its paths start."""
+
+    folder: Path
+    root: Path
+    found: Collection
+    sets: list[TestSet]
+    evaluation: EvaluationConfig
+    figures: list[str]
+
+    def write_tables(self) -> None:
+        """Write the leaderboard as a page, as CSV and as Markdown; pages of runs are linked where they are."""
+        there = {run.page for run in self.found.runs if self.page(run).exists()}
+        write_page(self.folder / "index.html", index_page(self.sets, self.found, there, self.figures, self.root))
+        for name, text in (("csv", exports.csv_text(self.sets)), ("md", exports.markdown_text(self.sets))):
+            write_text(self.folder / f"leaderboard.{name}", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+    def page(self, run: Run) -> Path:
+        """Return where a run's page lies."""
+        return self.folder / "runs" / f"{run.page}.html"
+
+    def best_first(self) -> list[Run]:
+        """Return all runs: those with figures in turn from each table, best first, then the others."""
+        columns = [[row.runs[0] for row in item.rows] for item in self.sets]
+        longest = max(map(len, columns), default=0)
+        ranked = [column[place] for place in range(longest) for column in columns if place < len(column)]
+        return ranked + [run for run in self.found.runs if not run.metrics]
+
+    def out_of_date(self, most: int | None) -> list[tuple[Run, str]]:
+        """Return the runs, of the best ``most``, whose page is missing or older than their files; and its new mark."""
+        marked = [(run, inputs_digest(run, self.evaluation)) for run in self.best_first()[:most]]
+        return [(run, mark) for run, mark in marked if inputs_of(self.page(run)) != mark]
+
+    def write_pages(self, runs: Sequence[tuple[Run, str]], progress: Progress | None = None) -> None:
+        """Write the pages of these runs; what is written stays, so an interrupted report goes on where it stopped."""
+        plotly = place_plotly(self.folder)
+        for number, (run, mark) in enumerate(runs, start=1):
+            write_page(self.page(run), run_page(read_details(run, self.evaluation), mark, plotly))
+            if progress is not None:
+                progress(number)
