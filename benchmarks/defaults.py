@@ -57,8 +57,8 @@ def validation(name: str, seed: int, output: Path) -> dict[str, dict[str, float]
         folder = output / "runs" / kept.stem
         words = [*VARIANTS[name], f"seed={seed}", "evaluation.baselines=[]", f"output_dir={folder}"]
         subprocess.run([sys.executable, "-m", "sgexp", *words], check=True, stdout=subprocess.DEVNULL)
-        (result,) = folder.glob("train/*/result.json")
-        kept.write_text(json.dumps(json.loads(result.read_text())["metrics"]["validation"]))
+        newest = max(folder.glob("train/*/result.json"))  # one that was interrupted may lie beside it
+        kept.write_text(json.dumps(json.loads(newest.read_text())["metrics"]["validation"]))
     return json.loads(kept.read_text())
 
 
