@@ -18,7 +18,7 @@ from sgexp.runs import RunResult
 TEST_PARTS = ("test_family", "test_material")  # the headline first
 
 
-def test_predictions(folder: Path, part: str) -> Predictions:
+def read_test_predictions(folder: Path, part: str) -> Predictions:
     """Return a run's test predictions of one column, ``test_family`` or ``test_material``."""
     predictions = Predictions.load(folder / "predictions_test.npz")
     rows = [row for row, where, _, _ in _split_rows(folder) if where == part]
@@ -52,7 +52,7 @@ def compare_runs(
         if run.status != "finished":
             raise ConfigError(f"{run.folder} is {run.status}: only finished runs can be compared")
     stamps = _stamps(runs, allow_different)
-    answers = {name: [test_predictions(run.folder, part) for run in own] for name, own in treatments.items()}
+    answers = {name: [read_test_predictions(run.folder, part) for run in own] for name, own in treatments.items()}
     for run, answered in zip(runs, (item for own in answers.values() for item in own), strict=True):
         if not len(answered):
             raise DataError(f"{run.folder} has no predictions of {part}: its split makes none; compare another part")

@@ -57,7 +57,7 @@ class Spread:
     """The standard error of a contrast, its degrees of freedom, and what families and seeds contribute to it.
 
     ``from_seeds`` is ``None`` where every treatment has one seed: then the error is that of these networks only.
-    ``families_that_matter``: how many change the contrast at all.
+    ``families_that_matter``: in how many of them alone the contrast is not 0.
     """
 
     standard_error: float
@@ -83,13 +83,15 @@ class Spread:
 class FigureOfRuns:
     """One figure of several runs on the same test samples.
 
-    ``values`` (M,) of the M runs; ``derivative`` and ``without`` (F, M): I_f and J_f of each of the F families;
-    ``group_of_family`` (F,); ``resampled`` (R, M) on the same R draws of families; ``treatments``: name -> columns.
+    ``values`` (M,) of the M runs; ``derivative``, ``without`` (F, M): I_f and J_f of each of the F families; ``alone``
+    (F, M): the figure over one family only, 0 where undefined; ``group_of_family`` (F,); ``resampled`` (R, M) on the
+    same R draws of families; ``treatments``: name -> columns.
     """
 
     values: np.ndarray
     derivative: np.ndarray
     without: np.ndarray
+    alone: np.ndarray
     group_of_family: np.ndarray
     resampled: np.ndarray
     treatments: Mapping[str, Sequence[int]]
@@ -110,14 +112,15 @@ class FigureOfRuns:
         values = np.array([figure(np.ones((1, n)))[0] for figure in figures])
         if np.isnan(values).any():
             return None
-        derivative = (_each_family(figures, n, 1 + STEP) - values) / STEP
-        without = values - _each_family(figures, n, 0.0)
+        derivative = (_each_family(figures, n, 1 + STEP, others=1) - values) / STEP
+        without = values - _each_family(figures, n, 0, others=1)
         without = np.where(np.isnan(without), values, without)  # the only family that the figure is over
+        alone = np.nan_to_num(_each_family(figures, n, 1, others=0))
         _, group, sizes = np.unique(group_of_family, return_inverse=True, return_counts=True)
         derivative = np.where((sizes[group] == 1)[:, np.newaxis], without, derivative)
         resampled = np.stack([figure(weights_RF) for figure in figures], axis=1)
         resampled = resampled[~np.isnan(resampled).any(axis=1)]
-        return cls(values, derivative, without, group_of_family, resampled, treatments)
+        return cls(values, derivative, without, alone, group_of_family, resampled, treatments)
 
     def mean(self, treatment: str) -> float:
         """Return the mean over the seeds of a treatment."""
@@ -147,7 +150,7 @@ class FigureOfRuns:
     def spread(self, contrast: np.ndarray) -> Spread:
         """Return how far ``values @ contrast`` may be off; infinitely far if there is one family."""
         by_family = self._by_family(contrast)
-        matter = int(np.count_nonzero(np.abs(self.without @ contrast) > 1e-12))
+        matter = int(np.count_nonzero(np.abs(self.alone @ contrast) > 1e-12))
         fixed_seeds = max(0.0, float(by_family.sum())) if len(by_family) > 1 else np.inf
         df_families = self._df_families(by_family)
         seeds = self.seed_variance()
@@ -195,13 +198,14 @@ class FigureOfRuns:
         return most if scatter == 0 else min(most, max(1.0, 2 * float(by_family.sum()) ** 2 / scatter))
 
 
-def _each_family(figures: Sequence[Figure], n_families: int, weight: float) -> np.ndarray:
-    """Return each figure where one family after another has ``weight`` and all others weigh one, (F, M)."""
+def _each_family(figures: Sequence[Figure], n_families: int, own: float, others: float) -> np.ndarray:
+    """Return each figure where one family after another has the weight ``own`` and all others ``others``, (F, M)."""
     found = np.empty((n_families, len(figures)))
     for start in range(0, n_families, _ROWS):
         families = np.arange(start, min(start + _ROWS, n_families))
-        weights = np.ones((len(families), n_families))
-        weights[np.arange(len(families)), families] = weight
-        for column, figure in enumerate(figures):
-            found[families, column] = figure(weights)
+        weights = np.full((len(families), n_families), float(others))
+        weights[np.arange(len(families)), families] = own
+        with np.errstate(invalid="ignore"):  # nan over no family is the answer
+            for column, figure in enumerate(figures):
+                found[families, column] = figure(weights)
     return found
