@@ -82,7 +82,9 @@ def with_views(config: Config, trained: TrainedRun) -> nn.Module:
 
 def judge(config: Config, trained: TrainedRun, network: nn.Module, run: RunFolder) -> dict[str, Any]:
     """Prepare the data, decide who judges, answer and score."""
-    warnings: list[str] = trained.notes()
+    warnings = trained.notes()
+    if getattr(config.task, "rotations", False) and getattr(config.augment, "rotate", "") == "none":
+        warnings.append("the network never saw turned patterns (augment.rotate=none): rotations may well make it worse")
     data = prepare_data(config, lambda catalog: warnings.extend(look(catalog, config, trained)))
     judged = who_judges(config, trained, data)
     warnings.extend(judged.notes)

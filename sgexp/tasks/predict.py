@@ -64,7 +64,7 @@ def predict(config: Config) -> None:
             console.print(f"[bold]answers[/bold] {run.folder}")
             notes = [*trained.notes(), *([temperature.note] if temperature.note else []), *caveats(config, trained)]
             if files.passed_over:
-                notes.append(f"{files.passed_over:,} files of other kinds were passed over")
+                notes.append(f"files of other kinds that were passed over: {files.passed_over:,}")
             say(notes)
             namer = Namer(config, trained, temperature.value)
             with AnswerFiles(run.folder, header(trained, temperature.value, notes)) as out, progress() as bar:
@@ -115,14 +115,26 @@ def caveats(config: Config, trained: TrainedRun) -> list[str]:
         f"pictures {learned.q_width:.3g} 1/Å wide" if learned.q_width > 0 else "",
     ]
     detail = ", ".join(item for item in known if item)
-    groups = f"the network knows {len(trained.classes)} of the 230 space groups: a crystal of another gets a wrong one"
-    return [
-        *([groups] if len(trained.classes) < 230 else []),
+    said = [
         "the network knows simulated patterns of SMC-19's kind alone"
         + (f" ({detail})" if detail else "")
         + ": zones and aperture chosen with knowledge of the structure, no noise of a camera; it was never "
-        "validated on measured patterns",
+        "validated on measured patterns"
     ]
+    if len(trained.classes) < 230:
+        said.append(
+            f"it knows {len(trained.classes)} of the 230 space groups: a crystal of another gets a wrong answer"
+        )
+    if getattr(config.augment, "rotate", "") == "none":
+        said.append(
+            "it never saw patterns turned in their plane (augment.rotate=none): turn yours as SMC-19's, with the "
+            "zone's in-plane lattice direction along +q_y, or train with augment=symmetry"
+        )
+    said.append(
+        "probabilities are right on average for crystals like those of its validation; for structures of families that "
+        "it never saw they are too high (task=evaluate says by how much)"
+    )
+    return said
 
 
 def say(notes: Iterable[str]) -> None:
@@ -262,13 +274,15 @@ def finish(run: RunFolder, tally: Tally) -> None:
     if tally.named:
         console.print(answers.answers_table([answer for answer, _ in tally.first], tally.named))
     if tally.scaled:
-        scaled = (
-            f"the intensities of {tally.scaled:,} crystals were scaled to those of training (task.exposure=keep: not)"
+        console.print(
+            f"  [dim]- crystals whose intensities were scaled to those of training: {tally.scaled:,} "
+            "(task.exposure=keep leaves them)[/dim]"
         )
-        console.print(f"  [dim]- {scaled}[/dim]")
     if tally.uncalibrated:
-        other = f"{tally.uncalibrated:,} crystals have other than {PATTERNS} patterns"
-        console.print(f"  [dim]- {other}: the temperature was not fitted for such, it may not calibrate them[/dim]")
+        console.print(
+            f"  [dim]- crystals of other than {PATTERNS} patterns: {tally.uncalibrated:,}; the temperature was not "
+            "fitted for them, so their probabilities are rough[/dim]"
+        )
     console.print(f"[bold]answers[/bold] {run.folder}")
     if tally.refused:
         whole = tally.named + tally.refused

@@ -1,4 +1,4 @@
-"""Patterns in a .tif file: its grey pages are the patterns of one crystal."""
+"""Patterns in a .tif file: its grey pages (or the planes of a page) are the patterns of one crystal."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from sgexp.data.formats.pattern_files import (
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a file is said once, by us
 _NONE, _DEFLATE = (1,), (8, 32946)  # values of the tag Compression
+_SEPARATE = 2  # of the tag PlanarConfiguration: channels one after another, not side by side
 
 
 class TiffPatterns:
@@ -48,12 +49,12 @@ class TiffPatterns:
             pages = [page.aspage() for page in itertools.islice(self._file.pages, MOST_PATTERNS + 1)]
             for page in pages:
                 self._check(page)
-            shapes = {page.shape for page in pages}
-            if len(shapes) != 1:
+            sizes = {page.shape[-2:] for page in pages}
+            if len(sizes) != 1:
                 raise Refused(f"has {len(pages)} pages of different sizes: give the patterns of one crystal one size")
-            (shape,) = shapes
-            check_kind((len(pages), *shape), np.dtype(np.float32))
-            return as_patterns(np.stack([as_patterns(page.asarray(maxworkers=1))[0] for page in pages]))
+            planes = sum(page.shape[0] if page.ndim == 3 else 1 for page in pages)
+            check_kind((planes, *sizes.pop()), np.dtype(np.float32))
+            return np.concatenate([as_patterns(page.asarray(maxworkers=1)) for page in pages])
         except Refused:
             raise
         except Exception as error:
@@ -61,7 +62,8 @@ class TiffPatterns:
 
     def _check(self, page: tifffile.TiffPage) -> None:
         """Refuse a page that is no grey picture of real numbers, or would take more memory than it should."""
-        if page.ndim != 2 or page.dtype is None:
+        planes = page.ndim == 3 and page.planarconfig == _SEPARATE  # as which some programs save a few grey pictures
+        if not (page.ndim == 2 or planes) or page.dtype is None:
             raise Refused(f"has a page of the shape {page.shape}: patterns are grey pictures, one a page")
         check_kind(page.shape, page.dtype)
         if page.is_tiled and page.tilewidth * page.tilelength > MOST_VALUES:
