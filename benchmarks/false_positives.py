@@ -31,7 +31,7 @@ HARD, TAKES, NETWORK_TAKES, OWN = 0.8, 0.5, 0.6, 1.0  # standard deviations of t
 EASE = -1.0  # its mean: about a quarter is right
 SEED_SPREADS = {"none": 0.0, "1 point": 0.05, "3 points": 0.16}  # of the networks of one treatment
 LEVEL = 0.05
-RESAMPLES = 400
+RESAMPLES = 300
 
 Sweep = dict[str, list]
 
@@ -81,7 +81,7 @@ def power_table(sweeps: int, seeds: Sequence[int]) -> None:
         for count in seeds:
             rates = measure(max(1, sweeps // 4), count, [0.05] * 4, better)
             gains = ", ".join(f"{100 * rates.gain[figure]:.1f} pt" for figure in FIGURES)
-            shown = [f"{100 * np.mean(rates.shown[figure]):.0f} %" for figure in FIGURES]
+            shown = [f"{100 * np.mean(np.array(rates.shown[figure]) < LEVEL):.0f} %" for figure in FIGURES]
             table.row(gains, str(count), *shown, f"{100 * np.mean(rates.detectable):.1f} pt")
 
 
@@ -91,7 +91,7 @@ class Rates:
     def __init__(self) -> None:
         self.before: Sweep = {figure: [] for figure in FIGURES}  # p-values of the six pairs, a row a sweep
         self.after: Sweep = {figure: [] for figure in FIGURES}
-        self.shown: Sweep = {figure: [] for figure in FIGURES}  # of the three pairs with the better treatment
+        self.shown: Sweep = {figure: [] for figure in FIGURES}  # p after Holm of the three pairs with the better one
         self.gain: dict[str, float] = dict.fromkeys(FIGURES, 0.0)
         self.detectable: list[float] = []
         self.seed_points = 0.0
@@ -116,17 +116,19 @@ def measure(sweeps: int, seeds: int, spreads: Sequence[float], better: float = 0
     """Simulate sweeps and compare their treatments both ways; ``better`` lifts the first treatment."""
     from sgexp.evaluation.comparison import compare_all
     from sgexp.evaluation.schema import EvaluationConfig
+    from sgexp.evaluation.significance import holm
 
     config = EvaluationConfig(resamples=RESAMPLES)
     rates = Rates()
     between: list[float] = []
     for treatments in simulated(sweeps, seeds, spreads, better):
+        table = compare_all(treatments, figures=FIGURES, config=config)
         for figure in FIGURES:
-            found = compare_all(treatments, figures=(figure,), config=config)
+            found = [item for item in table if item.figure == figure]
             rates.before[figure].append([item.bootstrap_p for item in found])
             rates.after[figure].append([item.p for item in found])
             ahead = [item for item in found if item.a == "t0"]
-            rates.shown[figure].append([item.shown and item.difference.value > 0 for item in ahead])
+            rates.shown[figure].append(holm([item.p for item in found])[: len(ahead)])
             rates.gain[figure] += float(np.mean([item.difference.value for item in ahead])) / sweeps
             if figure == "top1":
                 rates.detectable += [item.detectable for item in ahead]
