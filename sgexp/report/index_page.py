@@ -18,22 +18,15 @@ from sgexp.report.leaderboard import (
     Row,
     TestSet,
     cell,
-    experiment_key,
     show,
 )
 from sgexp.report.rendering import render
 from sgexp.report.terminal import METRIC_TITLES
+from sgexp.report.verdicts import COLUMNS as VERDICT_COLUMNS
+from sgexp.report.verdicts import Verdicts
 
 PARTS = {"test_family": "families never seen", "test_material": "new crystals of known families"}
 MOST_CHOICES = 30  # a setting with more values than this is searched for, not chosen
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a paired comparison with the best says of an experiment: ``kind`` best, same, worse or unknown."""
-
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -57,12 +50,19 @@ class Board:
     """The table of one test set, as the template reads it."""
 
     set: TestSet
+    choices: list[str]  # the main choices that runs of this test set differ in: they have a column
+    common: str  # those that they share
+    differing: bool
     columns: list[Column]
     runs: list[dict[str, Any]]
     experiments: list[dict[str, Any]]
     baselines: list[dict[str, Any]]
-    verdicts: Mapping[str, Verdict]
-    verdict_note: str
+    verdicts: Verdicts
+
+    @property
+    def last_columns(self) -> int:
+        """How many columns stand behind the figures: verdict and differences, where there are any, and time."""
+        return 1 + bool(self.verdicts.rows) + self.differing
 
     def over(self, part: str) -> str:
         """Return what figures of a part are over."""
@@ -77,14 +77,14 @@ def index_page(
     pages: set[str],
     figures: Sequence[str],
     root: Path,
-    verdicts: Mapping[str, Mapping[str, Verdict]] | None = None,
-    verdict_notes: Mapping[str, str] | None = None,
+    said: Mapping[str, Verdicts],
 ) -> str:
-    """Return the page. ``pages``: names of the run pages that are there to be linked; ``root``: where paths start."""
-    boards = [
-        board(item, pages, (verdicts or {}).get(item.letter, {}), (verdict_notes or {}).get(item.letter, ""))
-        for item in sets
-    ]
+    """Return the page.
+
+    ``pages``: names of the run pages that are there to be linked; ``root``: where paths start; ``said``: the verdicts
+    of a test set, by its letter.
+    """
+    boards = [board(item, pages, said.get(item.letter, Verdicts())) for item in sets]
     unfinished = [run for run in found.runs if not run.metrics]
     return render(
         "index.html",
@@ -92,9 +92,9 @@ def index_page(
         inputs="index",
         boards=boards,
         n_runs=sum(len(item.rows) for item in sets),
-        groups_shown=GROUPS_SHOWN,
         parts=list(PARTS.items()),
         filters=filters(sets),
+        verdict_columns=VERDICT_COLUMNS,
         unfinished=[_unfinished(run, pages) for run in unfinished],
         left_out=[(_relative(folder, root), reason) for folder, reason in found.left_out],
         figures=list(figures),
@@ -108,7 +108,7 @@ def confidence_of(runs: Sequence[Run]) -> str:
     return " or ".join(f"{100 * level:g} %" for level in levels) or "95 %"
 
 
-def board(item: TestSet, pages: set[str], verdicts: Mapping[str, Verdict], note: str) -> Board:
+def board(item: TestSet, pages: set[str], verdicts: Verdicts) -> Board:
     """Return the table of one test set."""
     baselines = {
         name.replace("_", " "): [cell([figures.get(part, {}).get(metric)]) for part, metric in COLUMNS]
@@ -125,14 +125,19 @@ def board(item: TestSet, pages: set[str], verdicts: Mapping[str, Verdict], note:
         )
         for index, (part, metric) in enumerate(COLUMNS)
     ]
+    made = {group: {row.runs[0].choice(group) for row in item.rows} for group in GROUPS_SHOWN}
+    choices = [group for group in GROUPS_SHOWN if len(made[group]) > 1]
+    common = [f"{group} {min(made[group])}" for group in GROUPS_SHOWN if group not in choices]
     return Board(
         set=item,
+        choices=choices,
+        common=", ".join(common),
+        differing=bool(item.differing),
         columns=columns,
-        runs=[_line(row, item, pages, verdicts) for row in item.rows],
-        experiments=[_line(row, item, pages, verdicts) for row in item.experiments],
+        runs=[_line(row, item, choices, pages, verdicts) for row in item.rows],
+        experiments=[_line(row, item, choices, pages, verdicts) for row in item.experiments],
         baselines=[{"name": name, "cells": line} for name, line in baselines.items()],
         verdicts=verdicts,
-        verdict_note=note,
     )
 
 
@@ -176,7 +181,7 @@ def _facets(row: Row, item: TestSet) -> dict[str, list[str]]:
     return facets | {key: [value] for key, value in row.differences}
 
 
-def _line(row: Row, item: TestSet, pages: set[str], verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+def _line(row: Row, item: TestSet, choices: Sequence[str], pages: set[str], verdicts: Verdicts) -> dict[str, Any]:
     first = row.runs[0]
     facets = _facets(row, item)
     values: dict[str, Any] = {"name": first.name, "seconds": row.seconds}
@@ -193,14 +198,15 @@ def _line(row: Row, item: TestSet, pages: set[str], verdicts: Mapping[str, Verdi
         "links": [{"seed": run.seed, "href": _href(run, pages)} for run in row.runs],
         "seeds": ", ".join(str(seed) for seed in row.seeds) or "-",
         "stamps": row.stamps,
-        "choices": [first.choice(group) for group in GROUPS_SHOWN],
+        "choices": [first.choice(group) for group in choices],
         "cells": cells,
         "differences": row.differences,
         "time": "-" if row.seconds is None else duration(row.seconds),
         "facets": json.dumps(facets),
         "values": json.dumps(values),
         "text": " ".join(searched),
-        "verdict": verdicts.get(experiment_key(first), Verdict("unknown", "")),
+        "verdict": verdicts.of(row),
+        "repeats": row.repeats,
     }
 
 

@@ -40,6 +40,7 @@ class Row:
 
     runs: tuple[Run, ...]
     differences: tuple[tuple[str, str], ...]  # config key, value: of the keys that differ within the test set
+    repeats: int = 0  # further runs of the same seeds, left out: they are no second seed
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -123,7 +124,7 @@ def _test_set(name: str, runs: list[Run]) -> TestSet:
     for run in runs:
         experiments.setdefault(experiment_key(run), []).append(run)
     rows = [_row([run], keys) for run in runs]
-    grouped = [_row(sorted(found, key=lambda run: run.seed or 0), keys) for found in experiments.values()]
+    grouped = [_experiment(found, keys) for found in experiments.values()]
     first = max(runs, key=lambda run: len(run.counts))
     return TestSet(
         letter=name,
@@ -139,9 +140,16 @@ def _test_set(name: str, runs: list[Run]) -> TestSet:
     )
 
 
-def _row(runs: Sequence[Run], keys: Sequence[str]) -> Row:
+def _row(runs: Sequence[Run], keys: Sequence[str], repeats: int = 0) -> Row:
     config = runs[0].config
-    return Row(tuple(runs), tuple((key, show(config[key])) for key in keys if key in config))
+    return Row(tuple(runs), tuple((key, show(config[key])) for key in keys if key in config), repeats)
+
+
+def _experiment(runs: Sequence[Run], keys: Sequence[str]) -> Row:
+    """Return the row of one experiment: the latest run of each seed."""
+    latest = {run.seed: run for run in sorted(runs, key=lambda run: run.started)}
+    kept = sorted(latest.values(), key=lambda run: run.seed or 0)
+    return _row(kept, keys, len(runs) - len(kept))
 
 
 def _place(row: Row) -> tuple[float, str]:

@@ -14,6 +14,7 @@ class ReportConfig:
     runs: list[str] | None = None  # folders or patterns; None: everything below output_dir
     folder: str | None = None  # where the pages go; None: output_dir/report
     pages: int | None = bounded(None, low=0)  # of how many runs there are pages with details; None: of all
+    compare: int = bounded(12, low=0, high=1000)  # experiments of a test set that are compared with its best
     figures: str = one_of("best", "none", "best", "all")  # PNG and SVG for papers
     watch: bool = False
     watch_seconds: float = bounded(5.0, low=0.1, high=3600.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sgexp.evaluation.schema import EvaluationConfig
@@ -15,6 +15,7 @@ from sgexp.report.leaderboard import TestSet
 from sgexp.report.rendering import inputs_of, place_plotly, write_page
 from sgexp.report.run_page import run_page
 from sgexp.report.updates import inputs_digest
+from sgexp.report.verdicts import Verdicts, verdicts
 from sgexp.runs import write_text
 
 Progress = Callable[[int], None]
@@ -30,13 +31,19 @@ class Report:
     sets: list[TestSet]
     evaluation: EvaluationConfig
     figures: list[str]
+    said: dict[str, Verdicts] = field(default_factory=dict)
 
     def write_tables(self) -> None:
         """Write the leaderboard as a page, as CSV and as Markdown; pages of runs are linked where they are."""
         there = {run.page for run in self.found.runs if self.page(run).exists()}
-        write_page(self.folder / "index.html", index_page(self.sets, self.found, there, self.figures, self.root))
+        index = index_page(self.sets, self.found, there, self.figures, self.root, self.said)
+        write_page(self.folder / "index.html", index)
         for name, text in (("csv", exports.csv_text(self.sets)), ("md", exports.markdown_text(self.sets))):
             write_text(self.folder / f"leaderboard.{name}", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+    def compare(self, most: int) -> None:
+        """Compare the ``most`` best experiments of each test set with its best."""
+        self.said = {item.letter: verdicts(item, most, self.evaluation) for item in self.sets}
 
     def page(self, run: Run) -> Path:
         """Return where a run's page lies."""

@@ -42,6 +42,10 @@ def make(config: Config, folder: Path) -> Report:
         found = collect(folders, done)
     made = Report(folder, output_dir, found, leaderboard(found.runs), config.evaluation, figures.kept(folder))
     made.write_tables()
+    if config.report.compare:
+        with console.status("comparing experiments"):
+            made.compare(config.report.compare)
+        made.write_tables()
     waiting = made.out_of_date(config.report.pages)
     if waiting:
         with counting("pages of runs", len(waiting)) as done:
