@@ -50,3 +50,13 @@ def tiny_run(tmp_path_factory):
     ended = command(*TINY, cwd=cwd)
     assert ended.code == 0, ended.err
     return only_run(cwd), ended
+
+
+@pytest.fixture(scope="session")
+def wandb_run(tmp_path_factory):
+    """Return (run folder, how the command ended) of a tiny run with the default logger, in nobody's home."""
+    cwd = tmp_path_factory.mktemp("wandb")
+    home = {"HOME": str(cwd / "home"), "WANDB_MODE": "", "WANDB_BASE_URL": "http://127.0.0.1:9", "COLUMNS": "200"}
+    ended = command("size=tiny", "trainer.epochs=3", cwd=cwd, env=home)
+    assert ended.code == 0, ended.err
+    return only_run(cwd), ended

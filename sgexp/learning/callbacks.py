@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class MetricsFile(pl.Callback):
 
     def __init__(self, path: Path, logger: RunLogger) -> None:
         self.path, self.logger = Path(path), logger
-        self._start = 0.0
+        self._start: float | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the file, or cut it back to the checkpoint."""
@@ -97,6 +98,12 @@ class MetricsFile(pl.Callback):
             return
         seconds = cut_rows_past(self.path, trainer.global_step)
         self._start = time.monotonic() - seconds
+        self.logger.earlier_rows(read_rows(self.path))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Do so too where a resumed run had nothing left to train."""
+        if self._start is None:
+            self.on_train_start(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Append a row; it is on the disk before a checkpoint of this epoch is written."""
@@ -109,7 +116,7 @@ class MetricsFile(pl.Callback):
         values |= {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "seconds": round(time.monotonic() - self._start, 2),
+            "seconds": round(time.monotonic() - (self._start or 0.0), 2),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
         }
         with open(self.path, "a", newline="") as file:
@@ -117,6 +124,16 @@ class MetricsFile(pl.Callback):
             file.flush()
             os.fsync(file.fileno())
         self.logger.row({name: values[name] for name in COLUMNS if name in values}, step=trainer.global_step)
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a ``metrics.csv`` as numbers, without empty cells; what are no numbers is left out."""
+    rows = []
+    with open(path, newline="") as file:
+        for row in csv.DictReader(file):
+            with suppress(TypeError, ValueError):
+                rows.append({name: float(cell) for name, cell in row.items() if cell})
+    return [row for row in rows if {"epoch", "step"} <= row.keys()]
 
 
 def cut_rows_past(path: Path, step: int) -> float:

@@ -8,11 +8,11 @@ messages decide.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,15 +25,8 @@ from sgexp.runs import RunResult
 if TYPE_CHECKING:
     from sgexp.config import Config
 
+_EMPTY = 7  # bytes: the header alone
 _RETRIES = "5"  # of a request that is not answered; the client's own number makes it wait for most of a day
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """A run folder and the records in it that are not uploaded: one for each time that the run was started."""
-
-    folder: Path
-    records: list[Path]
 
 
 def sync(config: Config) -> None:
@@ -55,25 +48,34 @@ def sync(config: Config) -> None:
             raise KeyboardInterrupt("interrupted; the same command goes on with what is left") from None
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(waiting)} runs were not uploaded, beginning with {failed[0].name}; the same "
+            f"{len(failed)} of {len(waiting)} runs were not uploaded, beginning with {failed[0]}; the same "
             "command goes on with them"
         )
 
 
-def find(folder: Path) -> tuple[list[Waiting], list[Path], int]:
-    """Return the runs below ``folder`` (itself included) with records to upload, those still running, and how many
-    records are uploaded.
+def find(folder: Path) -> tuple[list[Path], list[Path], int]:
+    """Return the records to upload below ``folder`` (itself a run folder, or one or two levels above), the run folders
+    that are still running, and how many records are uploaded.
     """
     waiting, running, uploaded = [], [], 0
     for wandb in sorted(path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}wandb") if path.is_dir()):
-        records = sorted(wandb.glob("offline-run-*/run-*.wandb"))
+        records = whole_records(wandb)
         left = [path for path in records if not _marker(path).exists()]
         uploaded += len(records) - len(left)
         if left and _is_running(wandb.parent):
             running.append(wandb.parent)
-        elif left:
-            waiting.append(Waiting(wandb.parent, left))
+        else:
+            waiting += left
     return waiting, running, uploaded
+
+
+def whole_records(wandb: Path) -> list[Path]:
+    """Return the records in a run's ``wandb`` folder that tell all of a W&B run: of each, that of the last start.
+
+    A process that was killed in its first seconds leaves an empty one.
+    """
+    found = sorted(path for path in wandb.glob("offline-run-*/run-*.wandb") if path.stat().st_size > _EMPTY)
+    return list({path.name: path for path in found}.values())
 
 
 def _is_running(folder: Path) -> bool:
@@ -109,32 +111,36 @@ def refuse_unreachable() -> None:
         with console.status("asking W&B"):
             known = wandb.login(prompt=False, verify=True)
     except wandb.errors.Error as error:
-        raise UserError(f"W&B does not let us in: {_first_line(str(error))}") from error
+        raise UserError(
+            "W&B does not answer, or does not take the account's key; see to the network, or give a key with "
+            f"`wandb login` (the client says: {_first_line(str(error))})"
+        ) from error
     if not known:
         raise ConfigError(
             "no W&B account is set up here: run `wandb login` once, or set WANDB_API_KEY, and give the command again"
         )
 
 
-def upload_all(waiting: list[Waiting]) -> list[Path]:
-    """Upload run by run; return the folders of those that failed. Stops when W&B can no longer be reached."""
-    failed: list[Path] = []
+def upload_all(waiting: list[Path]) -> list[str]:
+    """Upload record by record; return the runs that failed. Stops when W&B can no longer be reached."""
+    names = [record.parents[2].name for record in waiting]
+    failed: list[str] = []
     with progress() as bar:
         task = bar.add_task("uploading", total=len(waiting))
-        for place, run in enumerate(waiting):
-            bar.update(task, description=escape(run.folder.name))
-            reason = next((said for record in run.records if (said := upload(record)) is not None), None)
-            if reason is None:
-                console.print(f"uploaded {escape(run.folder.name)}")
-            else:
-                failed.append(run.folder)
-                console.print(f"[yellow]not uploaded: {escape(run.folder.name)} ({escape(reason)})[/yellow]")
-                try:
-                    refuse_unreachable()
-                except UserError as error:
-                    console.print(f"[yellow]{escape(str(error))}[/yellow]")
-                    return failed + [later.folder for later in waiting[place + 1 :]]
+        for place, (name, record) in enumerate(zip(names, waiting, strict=True)):
+            bar.update(task, description=escape(name))
+            reason = upload(record)
             bar.update(task, advance=1)
+            if reason is None:
+                console.print(f"uploaded {escape(name)}")
+                continue
+            failed.append(name)
+            console.print(f"[yellow]not uploaded: {escape(name)} ({escape(reason)})[/yellow]")
+            try:
+                refuse_unreachable()
+            except UserError as error:
+                console.print(f"[yellow]{escape(str(error))}[/yellow]")
+                return failed + names[place + 1 :]
     return failed
 
 
@@ -145,11 +151,12 @@ def upload(record: Path) -> str | None:
     ended = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    errors = [line for line in ended.stdout.splitlines() if line.startswith("wandb: ERROR")]
+    errors = [line for line in ended.stdout.splitlines() if line.startswith("wandb: ERROR ")]
     if ended.returncode == 0 and not errors and _marker(record).exists():
         return None
     _marker(record).unlink(missing_ok=True)  # the client leaves it even when it gave up
-    return _first_line("\n".join(errors).replace("wandb: ERROR", "")) or _last_line(ended.stdout)
+    said = errors[0] if errors else _last_line(ended.stdout)
+    return re.sub(r"^wandb: (ERROR )?(\[\S+\] )?", "", said).partition(". ")[0][:300]
 
 
 def _first_line(text: str) -> str:

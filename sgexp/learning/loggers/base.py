@@ -7,9 +7,10 @@ nothing is recorded twice or at another step. Lightning's logger classes do the 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -51,7 +52,7 @@ class RunLogger:
     about: About
 
     def __init__(self) -> None:
-        self.recording = False
+        self.started = self.broken = False
         for package in self.packages:
             if importlib.util.find_spec(package) is None:
                 raise ConfigError(
@@ -61,8 +62,12 @@ class RunLogger:
 
     def start(self, about: About) -> None:
         """Begin to record a run; a resumed one goes on with the record that it began with."""
-        self.about, self.recording = about, True
+        self.about, self.started = about, True
         self._attempt(self._start)
+
+    def earlier_rows(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Take note of the rows that a resumed run has in metrics.csv already."""
+        self._attempt(self._earlier_rows, rows)
 
     def row(self, values: Mapping[str, float], step: int) -> None:
         """Record one row of metrics.csv, after so many optimizer steps."""
@@ -78,27 +83,39 @@ class RunLogger:
         try:
             yield
         except BaseException as error:
-            self._attempt(self._end, exit_code(error))
+            self._close(exit_code(error))
             raise
-        self._attempt(self._end, 0)
+        self._close(0)
+
+    def _close(self, exit_code: int) -> None:
+        if self.broken:  # what can still be closed is closed: the next job of this process has a record of its own
+            for do in (partial(self._end, exit_code), self._give_up):
+                with suppress(Exception):
+                    do()
+        self._attempt(self._end, exit_code)
+        self.started = False
 
     def _attempt(self, do: Callable[..., None], *arguments: Any) -> None:
-        if not self.recording:
+        if not self.started or self.broken:
             return
         try:
             do(*arguments)
         except Exception as error:  # whatever a logging service may raise, the training goes on
-            self.recording = False
-            reason = escape(first_line(error))
+            self.broken = True
+            reason = escape(in_one_line(error))
             console.print(f"[yellow]{self.title} records no more of this run ({reason}); the run folder has it all[/]")
 
     def _start(self) -> None: ...
+
+    def _earlier_rows(self, rows: Sequence[Mapping[str, float]]) -> None: ...
 
     def _row(self, values: Mapping[str, float], step: int) -> None: ...
 
     def _results(self, record: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> None: ...
 
     def _end(self, exit_code: int) -> None: ...
+
+    def _give_up(self) -> None: ...
 
 
 def exit_code(error: BaseException) -> int:
@@ -124,6 +141,6 @@ def figures(record: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in flat.items() if value is not None}
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says in its first line, or its kind."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, or its kind, in a line of bearable length."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

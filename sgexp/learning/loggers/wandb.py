@@ -10,7 +10,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from sgexp.console import console
 from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.loggers import tables
-from sgexp.learning.loggers.base import RunLogger, figures, first_line
+from sgexp.learning.loggers.base import RunLogger, figures, in_one_line
 
 if TYPE_CHECKING:
     import wandb
@@ -71,7 +71,7 @@ class WandbLogger(RunLogger):
 
     def _start(self) -> None:
         if self.mode == "disabled":
-            self.recording = False
+            self.started = False
             return
         import wandb
 
@@ -95,7 +95,7 @@ class WandbLogger(RunLogger):
             console.print(f"[bold]W&B[/bold] {escape(self.run.url or '')}", soft_wrap=True)
         except Exception as error:  # the key, the network, the service: all the same to the training
             self.mode = "offline"
-            reason = escape(first_line(error))
+            reason = escape(in_one_line(error))
             console.print(f"[yellow]W&B cannot be reached, so the run is recorded offline ({reason})[/yellow]")
 
     def _init(self, wandb: Any) -> None:
@@ -104,13 +104,18 @@ class WandbLogger(RunLogger):
             name=self.about.folder.name,
             job_type="train",
             mode=self.mode,
-            resume="allow" if self.resumed else None,  # an upload of a first start may then be repeated
+            resume="allow" if self.resumed and self.mode == "online" else None,
             settings=wandb.Settings(silent=True, console="off", disable_code=True),
             **self.identity,
         )
         self.run.define_metric("trainer/global_step")
         self.run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         self.lightning = LightningWandbLogger(experiment=self.run)  # names the steps, makes the config plain
+
+    def _earlier_rows(self, rows: Sequence[Mapping[str, float]]) -> None:
+        """Repeat them unless W&B has them: offline each start records the whole run, and the last one is uploaded."""
+        for row in () if self.run.resumed else rows:
+            self._row(row, step=int(row["step"]))
 
     def _row(self, values: Mapping[str, float], step: int) -> None:
         self.lightning.log_metrics(dict(values), step=step)
@@ -143,6 +148,11 @@ class WandbLogger(RunLogger):
         if self.mode == "offline" and exit_code == 0:
             console.print(f"[bold]W&B[/bold] recorded offline; upload with: {self._sync_command()}", soft_wrap=True)
 
+    def _give_up(self) -> None:
+        import wandb
+
+        wandb.teardown(exit_code=1)  # or it would try again, and complain, when the process ends
+
     def _sync_command(self) -> str:
         output_dir = str(self.about.config.get("output_dir", "outputs"))
         return "python -m sgexp task=sync" + ("" if output_dir == "outputs" else escape(f" output_dir={output_dir}"))
@@ -150,7 +160,9 @@ class WandbLogger(RunLogger):
 
 def mode() -> str:
     """Return online, offline or disabled: offline unless WANDB_MODE says otherwise. An API key alone sends nothing."""
-    said = os.environ.get("WANDB_MODE") or "offline"
+    if os.environ.get("WANDB_MODE") == "":
+        del os.environ["WANDB_MODE"]  # wandb itself stumbles over an empty one
+    said = os.environ.get("WANDB_MODE", "offline")
     if said not in MODES:
         raise ConfigError(f"WANDB_MODE={said} is none of {', '.join(MODES)}: unset it to record offline")
     return MODES[said]
