@@ -47,6 +47,8 @@ class TrainedOn:
                         families.add(row["family"])
                     if row["split"] == PARTS[TRAIN]:
                         trained.add((int(row["space_group"]), row["family"]))
+            if not trained:
+                raise ValueError("no training sample")
         except OSError as error:
             raise DataError(f"{path} cannot be read ({error.strerror}): it says what the run was trained on") from error
         except (KeyError, ValueError, TypeError, csv.Error) as error:

@@ -72,7 +72,9 @@ def predict(config: Config) -> None:
                 crystals = itertools.chain(files.refused, files.read(namer.transform.pixels))
                 for chunk in chunks(crystals):
                     notes += namer.say_differences(chunk)
-                    keep(namer.answers(chunk), out, tally)
+                    found = namer.answers(chunk)
+                    with interrupts_later():  # what is written is whole, and counted
+                        keep(found, out, tally)
                     bar.update(task, completed=min(files.crystals, tally.named + tally.refused - len(files.refused)))
             run.update(
                 crystals={"named": tally.named, "refused": tally.refused, "uncalibrated": tally.uncalibrated},
