@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from sgexp.console import console
 from sgexp.console import progress as progress_display
 from sgexp.data.catalog import BadSample, Catalog, enforce_bad_limit
+from sgexp.data.contents import pixel_fault
 from sgexp.data.formats import smc19
 from sgexp.data.transforms import Transform
 from sgexp.errors import DataError
@@ -190,11 +191,8 @@ def _checked_stack(file: h5py.File, key: str, pixels: int) -> tuple[NDArray[np.f
         stack = smc19.read_patterns(file, key)
     except DataError as error:
         return None, str(error).removeprefix(f"{file.filename}:{key}").strip().rstrip(".")
-    broken = int(stack.size - np.count_nonzero(np.isfinite(stack)))
-    if broken:
-        return None, f"holds {broken:,} pixels that are NaN or infinite"
-    if not (stack > 0).any():
-        return None, "holds no intensity at all"
+    if fault := pixel_fault(stack):
+        return None, fault
     if stack.shape[-1] < pixels:
         return None, f"has {stack.shape[-1]} pixels a side, fewer than transform.pixels={pixels}"
     return stack, ""

@@ -56,7 +56,7 @@ def class_distribution(counts: Mapping[str, np.ndarray], path: Path) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(0.5, 4 * max(axes.dataLim.y1, 2.5))  # room for the legend above the bars
         axes.legend(loc="upper right", ncols=3, frameon=False)
-        _shade_crystal_systems(axes, named=axes is upper)
+        shade_crystal_systems(axes, named=axes is upper)
     lower.set_xlabel("space group")
     lower.set_xlim(0.4, 230.6)
     present = train[train > 0]
@@ -66,7 +66,8 @@ def class_distribution(counts: Mapping[str, np.ndarray], path: Path) -> None:
     plt.close(figure)
 
 
-def _shade_crystal_systems(axes: Axes, named: bool) -> None:
+def shade_crystal_systems(axes: Axes, named: bool) -> None:
+    """Shade every second crystal system of an axis of space groups; with ``named`` their names stand above."""
     for index, system in enumerate(CRYSTAL_SYSTEMS):
         members = np.flatnonzero(np.asarray(crystal_system_of)[1:] == index) + 1
         low, high = members.min() - 0.5, members.max() + 0.5

@@ -60,9 +60,9 @@ def templates_digest() -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def render(template: str, script: str, inputs: str, **values: Any) -> str:
-    """Return a page. ``script``: the template folder's file that runs in it, after the theme's."""
-    code = asset("theme.js") + asset(script)
+def render(template: str, script: str | None, inputs: str, **values: Any) -> str:
+    """Return a page. ``script``: the template folder's file that runs in it, if any, after the theme's."""
+    code = asset("theme.js") + (asset(script) if script is not None else "")
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode("ascii")
     policy = (
         f"default-src 'none'; script-src 'sha256-{digest}' 'self' file:; style-src 'unsafe-inline'; "

@@ -95,6 +95,25 @@ class SyncTask(Component):
     folder: str | None = None  # a run folder, or one that holds some; None: output_dir
 
 
+@dataclass(kw_only=True)
+class AuditTask(Component):
+    """Tell what a data set holds and what is wrong with it."""
+
+    target: ClassVar[str] = "sgexp.tasks.audit.audit"
+
+    pixels: bool = True  # read all patterns, to find copies and unusable pixels
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
-    "task": (TrainTask, SimulateTask, ValidateTask, ReportTask, CompareTask, EvaluateTask, PredictTask, SyncTask)
+    "task": (
+        TrainTask,
+        SimulateTask,
+        ValidateTask,
+        ReportTask,
+        CompareTask,
+        AuditTask,
+        EvaluateTask,
+        PredictTask,
+        SyncTask,
+    )
 }
