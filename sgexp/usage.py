@@ -49,6 +49,8 @@ Examples
   python -m sgexp size=tiny trainer=debug
   python -m sgexp dataset=smc19 dataset.root=/data/smc19 split=released
   python -m sgexp -m sampler=none,smote seed=1,2,3
+  python -m sgexp task=evaluate run=outputs/train/FOLDER
+  python -m sgexp task=predict run=outputs/train/FOLDER input=my_patterns.tif
   python -m sgexp task=validate
 """
 
