@@ -62,6 +62,15 @@ class Segment:
         return {_key(item): json.loads(item.value_json) for item in updates if not _key(item).startswith("_wandb")}
 
     @property
+    def charts(self) -> dict[str, str]:
+        """Return key -> name of W&B's chart definition, of the custom charts that were logged."""
+        items = [item for record in self.of("config") for item in record.update if len(item.nested_key) == 3]
+        panels = {
+            item.nested_key[2]: json.loads(item.value_json) for item in items if item.nested_key[1] == "visualize"
+        }
+        return {key: panel["panel_config"]["panelDefId"] for key, panel in panels.items()}
+
+    @property
     def history(self) -> list[dict[str, Any]]:
         """Return the rows that were logged."""
         return [{_key(item): json.loads(item.value_json) for item in row.item} for row in self.of("history")]

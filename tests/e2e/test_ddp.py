@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
+from ..wandb_record import segments
 from .test_run_folder import FILES, arrays, table
 
 DDP = ("trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu", "trainer.epochs=2", "trainer.batch_size=10")
@@ -19,16 +20,20 @@ def test_two_processes_leave_one_run_like_that_of_a_single_one(tmp_path):
     assert ended.code == 0, ended.err
     assert ended.err == ""
     two = only_run(tmp_path / "two")
-    assert {path.relative_to(two).as_posix() for path in two.rglob("*") if path.is_file()} == FILES
+    files = {path.relative_to(two).as_posix() for path in two.rglob("*") if path.is_file()}
+    assert {path for path in files if not path.startswith("wandb/")} == FILES
+    (record,) = segments(two)  # the first process alone tells W&B
+    assert (record.exit_code, len([row for row in record.history if "epoch" in row])) == (0, 2)
     assert result(two)["status"] == "finished"
-    for said in ("data 60 samples", "split train", "training 31 draws", "Results on crystals"):
+    for said in ("data 60 samples", "split train", "training 31 draws", "Results on crystals", "W&B recorded"):
         assert ended.words.count(said) == 1, said
 
     found = arrays(two / "predictions_test.npz")
     _, rows = table(two / "split.csv")
     assert sorted(found["row"].tolist()) == [int(row["row"]) for row in rows if row["split"].startswith("test")]
 
-    single = command("size=tiny", *DDP, "trainer.devices=1", "augment=none", "model.norm=group", cwd=tmp_path / "one")
+    alone = ("trainer.devices=1", "augment=none", "model.norm=group", "logger=none")
+    single = command("size=tiny", *DDP, *alone, cwd=tmp_path / "one")
     assert single.code == 0, single.err
     expected = arrays(only_run(tmp_path / "one") / "predictions_test.npz")
     assert np.array_equal(found["row"], expected["row"])

@@ -15,7 +15,7 @@ import torch
 from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import arrays
 
-QUICK = ("size=tiny", "trainer=debug", "evaluation.baselines=[]", "callbacks.progress=false")
+QUICK = ("size=tiny", "trainer=debug", "evaluation.baselines=[]", "callbacks.progress=false", "logger=none")
 
 
 @pytest.fixture

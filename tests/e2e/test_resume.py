@@ -12,7 +12,7 @@ import pytest
 from ..commands import command, end, only_run, result, start, wait_for
 from .test_run_folder import FILES, arrays
 
-LONG = ("size=tiny", "trainer.epochs=12", "callbacks.progress=false")
+LONG = ("size=tiny", "trainer.epochs=12", "callbacks.progress=false", "logger=none")
 
 
 @pytest.fixture(scope="module")

@@ -107,6 +107,8 @@ def test_tables_show_the_classes_and_what_scikit_learn_says_of_the_predictions(w
         }
         _, cells = table(segment, f"confusion/crystal_system/{part}_table")
         assert len(cells) == 49 and sum(cell[2] for cell in cells) == len(true)
+        assert segment.charts[f"recall/{part}"] == "wandb/bar/v0"
+        assert segment.charts[f"confusion/space_group/{part}"] == "wandb/confusion_matrix/v1"
 
 
 def test_artifacts_and_pictures_are_files_of_the_run(wandb_run):

@@ -11,7 +11,9 @@ from typing import Any
 
 from filelock import FileLock
 from pytorch_lightning.loggers import MLFlowLogger as LightningMLFlowLogger
+from rich.markup import escape
 
+from sgexp.console import console
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.loggers.base import INTERRUPTED, RunLogger, figures
 
@@ -42,8 +44,8 @@ class MLflowLogger(RunLogger):
 
     def _start(self) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nobody is called who was not asked for
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        logging.getLogger(LightningMLFlowLogger.__module__).setLevel(logging.ERROR)  # it warns of a new experiment
         local = Path(self.about.config.get("output_dir", self.about.folder)).resolve() / "mlflow"
         local.mkdir(parents=True, exist_ok=True)
         with FileLock(local / "start.lock"):  # several jobs at once would each make the database
@@ -52,10 +54,11 @@ class MLflowLogger(RunLogger):
     def _open(self, local: Path) -> None:
         kept = self.about.folder / "mlflow_run_id"
         found = kept.read_text().strip() if kept.is_file() else ""
+        self.uri = self.tracking_uri or f"sqlite:///{local / 'mlflow.db'}"
         self.lightning = LightningMLFlowLogger(
             experiment_name=self.experiment,
             run_name=self.about.folder.name,
-            tracking_uri=self.tracking_uri or f"sqlite:///{local / 'mlflow.db'}",
+            tracking_uri=self.uri,
             artifact_location=None if self.tracking_uri else (local / "artifacts").as_uri(),
             run_id=found if re.fullmatch("[0-9a-f]{32}", found) else None,
         )
@@ -81,3 +84,6 @@ class MLflowLogger(RunLogger):
     def _end(self, exit_code: int) -> None:
         ends = {0: "FINISHED", INTERRUPTED: "KILLED"}
         self.client.set_terminated(self.run_id, ends.get(exit_code, "FAILED"))
+        if exit_code == 0 and self.tracking_uri is None:
+            show = f"mlflow ui --backend-store-uri {escape(self.uri)}"
+            console.print(f"[bold]MLflow[/bold] show it with: {show}", soft_wrap=True)

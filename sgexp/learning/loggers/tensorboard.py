@@ -9,7 +9,9 @@ from typing import Any
 import matplotlib.image
 import yaml
 from pytorch_lightning.loggers import TensorBoardLogger as LightningTensorBoardLogger
+from rich.markup import escape
 
+from sgexp.console import console
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.loggers.base import RunLogger, figures
 
@@ -40,3 +42,6 @@ class TensorBoardLogger(RunLogger):
     def _end(self, exit_code: int) -> None:
         self.writer.add_text("exit code", str(exit_code))
         self.lightning.finalize("success")
+        if exit_code == 0:
+            runs = escape(str(self.about.folder.parent))
+            console.print(f"[bold]TensorBoard[/bold] show it with: tensorboard --logdir {runs}", soft_wrap=True)
