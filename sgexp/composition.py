@@ -34,6 +34,8 @@ VERSION_BASE = "1.3"
 HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 """Where the launchers and sweepers live that a config may select."""
 
+EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # of the extra `launchers`
+
 HYDRA_RESOLVERS = frozenset({"now", "hydra", "python_version", "oc.select"})
 """Resolvers that Hydra's own settings use; none of them runs or reads anything outside the config."""
 
@@ -212,6 +214,9 @@ def check_hydra(composed: DictConfig) -> None:
     for key in ("env_set", "env_copy"):
         if job.get(key):
             raise ConfigError(f"hydra.job.{key} is refused: set environment variables in the shell")
+    typed = [str(text).lstrip("+") for text in (own.get("overrides") or {}).get("hydra") or []]
+    if (own.get("launcher") or {}).get("setup") and not any(text.startswith("hydra.launcher.setup=") for text in typed):
+        raise ConfigError("hydra.launcher.setup is refused in a file, since a shell runs it: give it when you start")
     for key in ("launcher", "sweeper"):
         _refuse_targets(own.get(key), f"hydra.{key}")
     for key in ("job_logging", "hydra_logging"):
@@ -263,6 +268,8 @@ def _missing_file(error: MissingConfigException, config_name: str) -> ConfigErro
         return ConfigError(f"there is no config file '{missing}.yaml' in the config folders")
     if not options:
         return ConfigError(f"there is no config group '{group}'{did_you_mean(group, config.groups())}")
+    if group == "hydra/launcher" and choice in EXTRA_LAUNCHERS:
+        return ConfigError(f"{group}={choice} is not installed: pip install 'sgexp[launchers]' brings it")
     near = did_you_mean(choice, options)
     listed = f"(choices: {', '.join(options)})"
     return ConfigError(f"{group}={choice} is not a choice of {group} {listed}{near}")

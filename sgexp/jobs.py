@@ -135,7 +135,7 @@ def described(number: int, overrides: Sequence[str], config: Config) -> Job:
 def run_sweep(composer: Composer, arguments: Arguments, command: Sequence[str]) -> None:
     """Check all jobs, then run those that are not finished; what is left undone ends in a `UserError`."""
     from sgexp.sweeps import table
-    from sgexp.sweeps.display import announce, ending, say
+    from sgexp.sweeps.display import announce, ending, say, tell_jobs
 
     own, jobs, config = listed(composer, arguments)
     os.environ[SWEEP] = sweep_id(jobs)
@@ -143,8 +143,13 @@ def run_sweep(composer: Composer, arguments: Arguments, command: Sequence[str]) 
     check_hydra(composed)
     sweep = Sweep(Path(str(composed.hydra.sweep.dir)), jobs, command)
     sweep.options = [*arguments.config_options(), *own]
+    asked = {"retry_failed": config.launcher.retry_failed, "fresh": config.launcher.fresh}
+    if config.launcher.dry_run:
+        tell_jobs(sweep, sweep.plan(**asked))
+        return
     with sweep.held():
-        chosen = sweep.plan(retry_failed=config.launcher.retry_failed, fresh=config.launcher.fresh)
+        chosen = sweep.plan(**asked)
+        sweep.write()
         announce(sweep, chosen)
         try:
             for job, error in launched(composer, composed, sweep, chosen):
@@ -169,7 +174,16 @@ def launched(
     asked = [job.asked for job in jobs]
     size = composed.hydra.sweeper.get("max_batch_size") or len(jobs)
     for first in range(0, len(jobs), size):
-        returns = launcher.launch(asked[first : first + size], first)
+        try:
+            returns = launcher.launch(asked[first : first + size], first)
+        except (UserError, OSError):
+            raise
+        except Exception as error:  # joblib's and submitit's own, as when a job's process is killed
+            said = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"the launcher gave up ({type(error).__name__}: {said}); the same command goes on with what is left, "
+                "and with hydra/launcher=process no job ends the others"
+            ) from error
         for job, ended in zip(jobs[first : first + size], returns, strict=True):
             failed = ended.status != JobStatus.COMPLETED
             yield job, ended._return_value if failed else None  # its property `return_value` would raise, and print

@@ -90,7 +90,7 @@ class Display:
         line.add_column(no_wrap=True)
         line.add_column(ratio=1)
         line.add_column(no_wrap=True, justify="right")
-        share = done + sum(fraction(child) for child in running)
+        share = total - len(waiting) - len(running) + sum(fraction(child) for child in running)
         line.add_row(
             "[bold]sweep[/bold] " + " · ".join(counts),
             ProgressBar(total=total, completed=share),
@@ -118,6 +118,17 @@ def announce(sweep: Sweep, chosen: Sequence[Job]) -> None:
         say(f"{sweep.count('finished')} finished before and are not run again (launcher.fresh=true runs all again)")
     if going_on := [str(job.number) for job in chosen if job.state == "interrupted"]:
         say(f"{len(going_on)} interrupted before, {'goes' if len(going_on) == 1 else 'go'} on: {', '.join(going_on)}")
+
+
+def tell_jobs(sweep: Sweep, chosen: Sequence[Job]) -> None:
+    """List the jobs, what became of each, and how many would run."""
+    for job in sweep.jobs:
+        if job.number in sweep.same_as:
+            became = f"the same experiment as job {sweep.same_as[job.number]}"
+        else:
+            became = {"waiting": "to run", "interrupted": "to go on"}.get(job.state, job.state)
+        say(f"{job.number:4d}  {became:<10}  {escape(job.label)}")
+    say(f"{len(sweep.jobs)} jobs, {len(chosen)} to run; the record would be {escape(str(sweep.path))}")
 
 
 def say(line: str) -> None:

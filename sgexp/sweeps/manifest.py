@@ -23,6 +23,7 @@ from sgexp.errors import ConfigError, UserError
 from sgexp.runs import RunResult, write_json
 
 State = Literal["waiting", "running", "finished", "failed", "interrupted", "elsewhere"]
+_ASIDE = "manifest.damaged.json"
 _NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8})(?:-\d+)?$")  # how run folders end
 
 
@@ -72,6 +73,7 @@ class Sweep:
         self.same_as: dict[int, int] = {}  # number of a job -> number of the one that is the same experiment
         self.options: list[str] = []  # what every job's command begins with, such as --config-dir
         self.notes: list[str] = []  # what a person should be told at the start
+        self.damaged = False  # the manifest that was found cannot be read
         self.closed: set[int] = set()  # numbers of the jobs that ended in this session
         label(self.jobs)
 
@@ -112,7 +114,7 @@ class Sweep:
             ) from None
 
     def plan(self, *, retry_failed: bool = False, fresh: bool = False) -> list[Job]:
-        """Find out what became of each job before, write the manifest, and return the jobs to run now."""
+        """Find out what became of each job before, and return the jobs to run now; nothing is written."""
         first: dict[str, Job] = {}
         for job in self.jobs:
             if first.setdefault(job.key, job) is not job:
@@ -125,7 +127,6 @@ class Sweep:
                 if job.state == "failed":
                     job.state, job.folder, job.reason = "waiting", None, None
                     chosen.append(job)
-        self.write()
         return sorted(chosen, key=lambda job: job.number)
 
     def _remember(self) -> None:
@@ -153,18 +154,17 @@ class Sweep:
                 job.state = "interrupted"
 
     def _read(self) -> dict[str, Mapping[str, Any]]:
-        """Return what the manifest says of each key; one that is damaged is set aside and not believed."""
+        """Return what the manifest says of each key; one that is damaged is not believed."""
         try:
             record = json.loads(self.path.read_text(encoding="utf-8"))
             return {str(entry["key"]): dict(entry) for entry in record["jobs"]}
         except FileNotFoundError:
             return {}
         except (ValueError, KeyError, TypeError, OSError) as error:
-            aside = self.path.with_name("manifest.damaged.json")
-            os.replace(self.path, aside)
+            self.damaged = True
             self.notes.append(
-                f"{self.path} is damaged ({type(error).__name__}) and now called {aside.name}; "
-                "the run folders tell what is finished"
+                f"{self.path} is damaged ({type(error).__name__}): it is kept as {_ASIDE}, and the run folders tell "
+                "what is finished"
             )
             return {}
 
@@ -216,7 +216,10 @@ class Sweep:
             self.close(job, "failed", str(error or "it left no result"))
 
     def write(self) -> None:
-        """Write the manifest, whole and atomically."""
+        """Write the manifest, whole and atomically; a damaged one is kept aside."""
+        if self.damaged and self.path.exists():
+            os.replace(self.path, self.path.with_name(_ASIDE))
+            self.damaged = False
         write_json(
             self.path,
             {

@@ -14,6 +14,7 @@ class LauncherConfig:
     jobs: int = bounded(1, low=1, high=1024)  # at a time, by hydra/launcher=process
     retry_failed: bool = False  # run again what failed before
     fresh: bool = False  # run everything again, also what is finished
+    dry_run: bool = False  # only list the jobs and what became of them
 
 
 GROUPS: dict[str, tuple[type, ...]] = {"launcher": (LauncherConfig,)}

@@ -38,18 +38,20 @@ def test_a_single_job_leaves_nothing_of_hydras_behind(tmp_path):
 def test_a_sweep_runs_every_job_and_leaves_its_record(tmp_path):
     code, out, err = command("-m", "task=validate", "seed=1,2", cwd=tmp_path)
     assert code == 0, err
-    assert "job 1 of 2: task=validate seed=1" in out and "job 2 of 2: task=validate seed=2" in out
-    files = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(files) == 1 and files[0].startswith("outputs/sweeps/") and files[0].endswith("/multirun.yaml")
+    assert "job 1 of 2 finished" in out and "job 2 of 2 finished" in out
+    (record,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert list((tmp_path / "outputs").iterdir()) == [record.parent]
+    assert {path.name for path in record.iterdir()} == {"manifest.json", "sweep.lock", "logs"}
+    assert all("config files are right" in log.read_text() for log in (record / "logs").iterdir())
 
 
 def test_a_job_that_fails_does_not_stop_the_others_and_the_sweep_says_so(tmp_path):
     arguments = ("-m", "dataset=smc19", "dataset.root=nowhere,nothing", "size=tiny")
     code, out, err = command(*arguments, cwd=tmp_path)
-    assert code != 0
-    assert "job 1 of 2" in out and "job 2 of 2" in out
-    assert "Traceback" not in err
-    assert "nowhere" in err and "nothing" in err and "2 of 2 jobs failed" in err
+    assert code == 1
+    assert "Traceback" not in out + err
+    assert "job 1 of 2 failed" in out and "job 2 of 2 failed" in out
+    assert "nowhere" in out and "nothing" in out and "0 of 2 jobs are finished" in err
 
 
 def test_data_that_are_not_there_are_told_in_one_sentence(tmp_path):

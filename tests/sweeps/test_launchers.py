@@ -1,0 +1,28 @@
+"""Hydra's other launchers run the same jobs, keep the same record, and hide no failure."""
+
+import pytest
+from hydra.errors import MissingConfigException
+
+from sgexp.composition import _missing_file
+
+
+@pytest.mark.parametrize(
+    "choice", [["basic"], ["joblib", "hydra.launcher.n_jobs=2"], ["submitit_local"]], ids=lambda choice: choice[0]
+)
+def test_a_failure_is_counted_and_the_same_command_skips_the_rest(choice, sweeps):
+    words = (f"hydra/launcher={choice[0]}", *choice[1:], "seed=1,2", "task.fails_with=1")
+    ended = sweeps.run(*words)
+    assert ended.code == 1
+    assert sweeps.states() == ["failed", "finished"]
+    assert "job 1 of 2 failed" in ended.out and "RuntimeError: the seed [red]is wrong" in ended.out
+    assert "job 2 of 2 finished" in ended.out
+    assert ended.err.strip().splitlines()[-1].startswith("sgexp: 1 of 2 jobs are finished; job 1 failed")
+    again = sweeps.run(*words, "launcher.retry_failed=true")
+    assert again.code == 1
+    assert "1 finished before" in again.out
+    assert len(sweeps.folders()) == 3
+
+
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra():
+    error = MissingConfigException("", missing_cfg_file="hydra/launcher/joblib", options=["basic", "process"])
+    assert "pip install 'sgexp[launchers]'" in str(_missing_file(error, "config"))
