@@ -51,9 +51,12 @@ def temperature_table(temperature: Mapping[str, Any]) -> Table:
 def draw_reliability(
     predictions: Mapping[str, Predictions], temperature: Mapping[str, Any], bins: int, path: Path
 ) -> None:
-    """Draw how often answers of each confidence are right, before and after the temperature, a panel a test part."""
+    """Draw how often answers of each confidence are right, before and after the temperature, a panel a test part.
+
+    The area of a mark is the share of the samples in its bin.
+    """
     figure, panels = plt.subplots(
-        1, len(predictions), figsize=(4.6 * len(predictions) + 0.4, 5.4), layout="constrained", squeeze=False
+        1, len(predictions), figsize=(4.6 * len(predictions) + 0.4, 6.0), layout="constrained", squeeze=False
     )
     for axes, (part, item) in zip(panels[0], predictions.items(), strict=True):
         axes.plot([0, 1], [0, 1], color="black", lw=0.8, ls=":", label="confidence = share right")
@@ -61,17 +64,18 @@ def draw_reliability(
         for found, name, colour, marker in ((item, "before", "#999999", "o"), (after, "after", "#0072B2", "s")):
             samples, confidence, right = reliability(found, bins)
             filled = samples > 0
-            label = f"{name}: error {_figure(temperature[name][part]['ece'])}"
+            at = "" if name == "before" else f", at temperature {temperature['value']:.3g}"
+            label = f"{name}{at}: error {_figure(temperature[name][part]['ece'])}"
+            axes.plot([], [], marker, color=colour, label=label)
             area = 14 + 160 * samples[filled] / samples.sum()
             shape = {"s": area, "marker": marker, "color": colour, "alpha": 0.8, "clip_on": False}
-            axes.scatter(confidence[filled], right[filled], label=label, **shape)
+            axes.scatter(confidence[filled], right[filled], **shape)
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence of the first answer")
         axes.set_title(f"{part} ({len(item):,} samples)", loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=8.5, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     panels[0][0].set_ylabel("share of answers that are right")
-    figure.suptitle(f"temperature {temperature['value']:.3g} (area of a mark: share of the samples)", fontsize=9.5)
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     plt.close(figure)
 
 

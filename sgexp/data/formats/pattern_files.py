@@ -97,7 +97,7 @@ def check_values(patterns_PHW: NDArray[np.float32], pixels: int) -> None:
         raise Refused(f"holds {broken:,} pixels that are NaN or infinite")
     negative = int(np.count_nonzero(patterns_PHW < 0))
     if negative:
-        raise Refused(f"holds {negative:,} negative pixels: intensities are 0 or more, take less background away")
+        raise Refused(f"holds {negative:,} negative pixels: set them to 0, or take less background away")
     empty = int(np.count_nonzero(patterns_PHW.max(axis=(1, 2)) <= 0))
     if empty:
         raise Refused(f"holds no intensity at all in {empty} of its {len(patterns_PHW)} patterns")
