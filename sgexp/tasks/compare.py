@@ -58,7 +58,10 @@ def compare(config: Config) -> None:
 
 
 def finished_runs(task: CompareTask, output_dir: Path) -> tuple[list[RunResult], list[str]]:
-    """Return the finished runs, and what was left out and why."""
+    """Return the finished runs that were judged on the asked part, and what was left out and why.
+
+    Where no folders are named, only trainings count: an evaluation is a training judged a second time.
+    """
     runs, left_out = [], []
     for folder in find_folders(task.runs, output_dir, key="task.runs"):
         try:
@@ -66,10 +69,15 @@ def finished_runs(task: CompareTask, output_dir: Path) -> tuple[list[RunResult],
         except UserError as error:
             left_out.append(f"left out: {error}")
             continue
-        if run.status == "finished":
-            runs.append(run)
-        else:
+        figures = run.record.get("metrics")
+        if task.runs is None and run.record.get("task", "train") != "train":
+            continue
+        if run.status != "finished":
             left_out.append(f"left out: {folder} is {run.status}")
+        elif not isinstance(figures, dict) or task.part not in figures:
+            left_out.append(f"left out: {folder} was not judged on {task.part}")
+        else:
+            runs.append(run)
     return runs, left_out
 
 

@@ -14,6 +14,8 @@ from sgexp.evaluation.run_folders import compare_runs, read_test_predictions, tr
 from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.evaluation.treatments import by_treatment, differences
 from sgexp.runs import RunResult
+from sgexp.tasks.compare import finished_runs
+from sgexp.tasks.schema import CompareTask
 
 from ..commands import command, result
 
@@ -66,6 +68,20 @@ def test_one_treatment_is_not_enough_and_unfinished_runs_are_left_out(sweep, tmp
     ended = command("task=compare", f"task.runs=[{sweep}/*none]", cwd=tmp_path)
     assert ended.code == 2 and "two treatments, but the 3 finished runs found are of 1: seeds of none" in ended.sentence
     assert command("task=compare", "task.runs=[nowhere]", cwd=tmp_path).code == 2
+
+
+def test_only_trainings_judged_on_the_asked_part_are_compared(sweep, tmp_path):
+    shutil.copytree(sweep, tmp_path / "outputs" / "train")
+    folders = sorted((tmp_path / "outputs" / "train").iterdir())
+    record = result(folders[0])
+    audit = tmp_path / "outputs" / "audit" / "one"
+    audit.mkdir(parents=True)
+    (audit / "result.json").write_text(json.dumps({**record, "task": "audit", "metrics": {}}))
+    (folders[0] / "result.json").write_text(json.dumps(record | {"metrics": {"validation": {}}}))
+    task = CompareTask()
+    runs, left_out = finished_runs(task, tmp_path / "outputs")
+    assert [run.folder for run in runs] == folders[1:]
+    assert left_out == [f"left out: {folders[0]} was not judged on test_family"]
 
 
 def test_the_parts_of_the_test_are_kept_apart_and_give_the_runs_own_figures(tiny_run):
