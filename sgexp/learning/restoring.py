@@ -105,4 +105,9 @@ class Inference:
     def logits(self, coded_BCHW: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return logits (B, K) of coded patterns (B, C, p, p)."""
         patterns = self.standardise(torch.from_numpy(coded_BCHW).to(self.device))
-        return self.network(patterns).float().cpu().numpy()
+        logits = self.network(patterns).float().cpu().numpy()
+        if not np.isfinite(logits).all():
+            raise DataError(
+                "the network answers with numbers that are not finite: its training diverged; train it again"
+            )
+        return logits

@@ -104,3 +104,12 @@ def test_half_a_checkpoint_is_refused(written):
 def test_half_precision_on_a_cpu_is_refused_with_what_to_do():
     with pytest.raises(ConfigError, match=r"trainer\.precision=32"):
         Inference(build(3), lambda coded: coded, TrainerConfig(accelerator="auto", precision="16"))
+
+
+def test_a_diverged_network_is_told_and_gives_no_answer():
+    network = build(3)
+    torch.nn.init.constant_(network.head.bias, float("nan"))
+    with pytest.raises(DataError, match="diverged"):
+        Inference(network, lambda coded: coded, TrainerConfig(accelerator="cpu")).logits(
+            np.ones((1, 3, 16, 16), np.float32)
+        )
