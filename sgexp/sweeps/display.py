@@ -5,6 +5,7 @@ Where the output is no terminal there are only lines, without control characters
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sgexp.sweeps.processes import Child
 
 _LINE_SECONDS = 60.0  # without a terminal: from one line on the progress to the next
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _COLOURS = {"finished": "green", "failed": "red", "interrupted": "yellow"}
 
 
@@ -48,7 +50,7 @@ class Display:
     def started(self, child: Child) -> None:
         """Say that a job has started, where no table shows it."""
         if not self.live:
-            say(f"job {child.job.number} of {len(self.sweep.jobs)} started: {escape(child.job.label)}")
+            say(f"job {child.job.number} of {len(self.sweep.jobs)} started: {safe(child.job.label)}")
 
     def ended(self, child: Child, running: Sequence[Child], waiting: Sequence[Job]) -> None:
         """Say in one line how a job ended."""
@@ -70,7 +72,7 @@ class Display:
             self.live.update(Group(jobs_table(running), self._summary(running, waiting, left)))
         elif time.monotonic() - self.told > _LINE_SECONDS:
             self.told = time.monotonic()
-            say(escape(self._words(running, waiting, left)))
+            say(safe(self._words(running, waiting, left)))
 
     def _words(self, running: Sequence[Child], waiting: Sequence[Job], left: float | None) -> str:
         epochs = [f"job {child.job.number} {_epochs(child)}" for child in running if child.job.epochs]
@@ -102,16 +104,16 @@ class Display:
 def announce(sweep: Sweep, chosen: Sequence[Job]) -> None:
     """Say what the sweep is, and what of it is left to do."""
     jobs = f"{len(sweep.jobs)} job{'s' if len(sweep.jobs) != 1 else ''}"
-    say(f"[bold]sweep {sweep.id}[/bold] {jobs}, recorded in {escape(str(sweep.path))}")
+    say(f"[bold]sweep {sweep.id}[/bold] {jobs}, recorded in {safe(sweep.path)}")
     for note in sweep.notes:
-        say(f"[yellow]{escape(note)}[/yellow]")
+        say(f"[yellow]{safe(note)}[/yellow]")
     for job in sweep.jobs:
         if job.number in sweep.same_as:
             say(f"job {job.number} is the same experiment as job {sweep.same_as[job.number]}, which runs for both")
         elif job.state == "elsewhere":
-            say(f"[yellow]job {job.number} is left alone[/yellow]: {escape(job.reason or '')}")
+            say(f"[yellow]job {job.number} is left alone[/yellow]: {safe(job.reason or '')}")
         elif job.state == "failed":
-            say(f"[red]job {job.number} failed before[/red]: {escape(job.label)}: {escape(job.reason or '')}")
+            say(f"[red]job {job.number} failed before[/red]: {safe(job.label)}: {safe(job.reason or '')}")
     if sweep.count("failed"):
         say("launcher.retry_failed=true runs failed jobs again")
     if sweep.count("finished"):
@@ -127,8 +129,13 @@ def tell_jobs(sweep: Sweep, chosen: Sequence[Job]) -> None:
             became = f"the same experiment as job {sweep.same_as[job.number]}"
         else:
             became = {"waiting": "to run", "interrupted": "to go on"}.get(job.state, job.state)
-        say(f"{job.number:4d}  {became:<10}  {escape(job.label)}")
-    say(f"{len(sweep.jobs)} jobs, {len(chosen)} to run; the record would be {escape(str(sweep.path))}")
+        say(f"{job.number:4d}  {became:<10}  {safe(job.label)}")
+    say(f"{len(sweep.jobs)} jobs, {len(chosen)} to run; the record would be {safe(sweep.path)}")
+
+
+def safe(text: object) -> str:
+    """Return a text of unknown origin as rich's markup for one line: no control characters, no markup of its own."""
+    return escape(_CONTROL.sub(" ", str(text)))
 
 
 def say(line: str) -> None:
@@ -141,11 +148,11 @@ def ending(job: Job, total: int) -> str:
     what = f"job {job.number} of {total}"
     took = duration(job.seconds or 0.0)
     state = f"[{_COLOURS.get(job.state, 'default')}]{job.state}[/]"
-    label = escape(job.label)
+    label = safe(job.label)
+    log = f" (log: {safe(job.log)})" if job.log else ""
     if job.state == "finished":
-        where = f" -> {escape(str(job.folder))}" if job.folder else f" (log: {escape(str(job.log))})"
-        return f"{what} {state} in {took}: {label}{where}"
-    return f"{what} {state} after {took}: {label}: {escape(job.reason or '')} (log: {escape(str(job.log))})"
+        return f"{what} {state} in {took}: {label}" + (f" -> {safe(job.folder)}" if job.folder else log)
+    return f"{what} {state} after {took}: {label}: {safe(job.reason or '')}{log}"
 
 
 def jobs_table(running: Sequence[Child]) -> Table:

@@ -3,7 +3,8 @@
 import pytest
 from hydra.errors import MissingConfigException
 
-from sgexp.composition import _missing_file
+from sgexp.composition import Composer, _missing_file
+from sgexp.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,15 @@ def test_a_failure_is_counted_and_the_same_command_skips_the_rest(choice, sweeps
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra():
     error = MissingConfigException("", missing_cfg_file="hydra/launcher/joblib", options=["basic", "process"])
     assert "pip install 'sgexp[launchers]'" in str(_missing_file(error, "config"))
+
+
+def test_shell_lines_of_a_launcher_are_taken_from_the_command_line_alone(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "foreign.yaml").write_text(
+        "# @package _global_\n# A stranger's\n\ndefaults:\n  - override /hydra/launcher: submitit_slurm\n"
+        "hydra:\n  launcher:\n    setup: [touch /tmp/x]\n"
+    )
+    composer = Composer(tmp_path)
+    with pytest.raises(ConfigError, match="hydra.launcher.setup is refused in a file"):
+        composer.check(["experiment=foreign"])
+    composer.check(["hydra/launcher=submitit_slurm", "hydra.launcher.setup=[module load cuda]"])

@@ -1,0 +1,76 @@
+"""``multirun.sh``: the sweep of the paper as one command."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from ..commands import result, runs
+
+
+@pytest.fixture
+def multirun(root, tmp_path):
+    """Run the script in a folder of its own."""
+
+    def run(*arguments, timeout=300):
+        return subprocess.run(
+            [str(root / "multirun.sh"), *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHON": sys.executable, "COLUMNS": "200"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+def test_a_dry_run_lists_24_jobs_and_leaves_nothing(multirun, tmp_path):
+    ended = multirun("--dry-run", "--jobs", "2")
+    assert ended.returncode == 0, ended.stderr
+    lines = ended.stdout.splitlines()
+    assert lines[-1].startswith("24 jobs, 24 to run")
+    assert len({line.partition("sampler=")[2] for line in lines[:-1]}) == 24
+    assert not list(tmp_path.iterdir())
+
+
+def test_further_overrides_win(multirun):
+    ended = multirun("--dry-run", "--quick", "seed=7", "model=small", "trainer.epochs=1")
+    assert ended.returncode == 0, ended.stderr
+    assert "4 jobs, 4 to run" in ended.stdout
+    assert multirun("--dry-run", "samplr=none").returncode == 2
+
+
+@pytest.mark.parametrize("wrong", [["--qick"], ["--jobs"], ["none"]])
+def test_a_wrong_word_is_told(wrong, multirun):
+    ended = multirun(*wrong)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("multirun.sh: ") and ended.stderr.count("\n") == 1
+
+
+def test_help_names_every_option(multirun):
+    ended = multirun("--help")
+    assert ended.returncode == 0
+    for option in ("--quick", "--dry-run", "--resume", "--jobs N", "trainer.epoch_draws"):
+        assert option in ended.stdout
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_the_script_is_clean(root):
+    subprocess.run(["shellcheck", str(root / "multirun.sh")], check=True)
+
+
+@pytest.mark.slow
+def test_a_quick_sweep_ends_with_a_table_and_a_page(multirun, tmp_path):
+    few = ("size=tiny", "trainer.epochs=1", "model=small", "sampler=none,random_over", "seed=1", "logger=none")
+    ended = multirun("--quick", "--jobs=2", *few)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    out = tmp_path / "outputs" / "multirun-quick"
+    folders = sorted((out / "train").iterdir())
+    assert not runs(tmp_path) and [result(folder)["status"] for folder in folders] == ["finished"] * 2
+    assert {(folder / "metrics.csv").read_text().splitlines()[1].split(",")[1] for folder in folders} == {"6"}
+    assert "Means over seeds" in ended.stdout and "sampler=random_over" in ended.stdout
+    assert (out / "report" / "index.html").is_file()
