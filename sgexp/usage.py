@@ -30,6 +30,7 @@ Overrides
   trainer.epochs=20              another value of a key (python -m sgexp --cfg job lists all keys and values)
   'simulation.energies_kev=[100,200]'  a list; quotes keep the shell from reading the brackets
   seed=1,2,3 -m                  a job for each value; with several such arguments, for each combination
+  seed=1,2,3 -m launcher.jobs=2  two jobs at a time; the same command again skips what is finished and goes on
   'sampler=glob(*)' -m           a job for each choice; 'seed=range(1,6)' for each number
 
 Options
