@@ -1,4 +1,4 @@
-"""The one place that talks to the terminal: a shared rich console, progress bars with the time left, times in words, and Ctrl-C."""
+"""The one place that talks to the terminal: a shared console, progress bars with time left, times in words, Ctrl-C."""
 
 from __future__ import annotations
 

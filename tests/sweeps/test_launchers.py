@@ -36,6 +36,6 @@ def test_shell_lines_of_a_launcher_are_taken_from_the_command_line_alone(tmp_pat
         "hydra:\n  launcher:\n    setup: [touch /tmp/x]\n"
     )
     composer = Composer(tmp_path)
-    with pytest.raises(ConfigError, match="hydra.launcher.setup is refused in a file"):
+    with pytest.raises(ConfigError, match=r"hydra\.launcher\.setup is refused in a file"):
         composer.check(["experiment=foreign"])
     composer.check(["hydra/launcher=submitit_slurm", "hydra.launcher.setup=[module load cuda]"])
