@@ -35,7 +35,8 @@ class Run:
 
     ``metrics``: part -> name -> figure; ``baselines``: name -> part -> name -> figure; ``counts``: part -> noun
     (samples, materials, families, classes) -> number. ``config``: dotted key -> value of the experiment, without its
-    seed (empty in runs of versions that did not record it); ``choices``: config group -> the choice made of it.
+    seed (empty in runs of versions that did not record it); ``experiment``: a hash that its seeds share; ``choices``:
+    config group -> the choice made of it.
     """
 
     folder: Path
@@ -45,6 +46,7 @@ class Run:
     seed: int | None
     config_hash: str
     config: dict[str, Any]
+    experiment: str
     choices: dict[str, str]
     fingerprint: str
     split: str
@@ -64,7 +66,7 @@ class Run:
     def page(self) -> str:
         """The name of the run's own page: readable, and no other run's even where folders share a name."""
         readable = re.sub(r"[^A-Za-z0-9._+=-]+", "-", self.folder.name).strip("-.")[:80] or "run"
-        return f"{readable}-{hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:6]}"
+        return f"{readable}-{_hash(str(self.folder.resolve()))[:6]}"
 
     def choice(self, group: str) -> str:
         """Return what was chosen of a config group, as it is typed; else what the choice builds, else a dash."""
@@ -171,6 +173,7 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
     metrics = _figures_by_part(record.get("metrics", {}), "metrics")
     if status == "finished" and not metrics:
         raise UserError("it is finished, but has no figures: another task, or a run without test samples")
+    config = {key: item for key, item in _mapping(record.get("config", {}), "config").items() if key != "seed"}
     return Run(
         folder=folder,
         name=_text(record.get("name", folder.name), "name"),
@@ -178,7 +181,8 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
         status=status,
         seed=seed,
         config_hash=_text(record.get("config_hash", ""), "config_hash"),
-        config=flat({key: item for key, item in _mapping(record.get("config", {}), "config").items() if key != "seed"}),
+        config=flat(config),
+        experiment=_hash(json.dumps(config, sort_keys=True) if config else str(folder.resolve())),
         choices={
             group: _text(choice, f"choices.{group}")
             for group, choice in _mapping(record.get("choices", {}), "choices").items()
@@ -203,6 +207,10 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
         memory_mb=_number(record.get("peak_memory_mb"), "peak_memory_mb"),
         error=_text(record.get("error", ""), "error"),
     )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

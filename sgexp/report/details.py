@@ -139,7 +139,10 @@ def read_curves(path: Path) -> dict[str, list[float | None]]:
             columns.setdefault(name, [])
         for name, values in columns.items():
             values.append(_finite(row.get(name)))
-    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    known = {name: values for name, values in columns.items() if any(value is not None for value in values)}
+    if "epoch" not in known:
+        raise DataError("holds no curve")
+    return known
 
 
 def _finite(text: Any) -> float | None:
@@ -169,6 +172,8 @@ def read_split(path: Path) -> tuple[dict[int, str], dict[int, int]]:
         part_of_row[int(row["row"])] = row["split"]
         if row["split"] == "train":
             trained.setdefault(int(row["space_group"]), set()).add(row["family"] or f"material {row['material']}")
+    if not part_of_row:
+        raise DataError("lists no sample")
     return part_of_row, {group: len(families) for group, families in trained.items()}
 
 

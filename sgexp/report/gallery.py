@@ -13,6 +13,7 @@ import numpy as np
 
 from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
+from sgexp.npz import load_npz, save_npz
 from sgexp.sampling.plan import ResamplingPlan
 
 SCHEMA_VERSION = 1
@@ -64,16 +65,16 @@ class Gallery:
     def save(self, path: Path) -> None:
         """Write an npz without pickle: the arrays and ``schema_version``."""
         arrays = {item.name: getattr(self, item.name) for item in fields(self)}
-        with open(path, "wb") as file:  # a file object: savez would add ".npz" to a name without it
-            np.savez_compressed(file, **arrays, schema_version=np.array(SCHEMA_VERSION))
+        save_npz(path, SCHEMA_VERSION, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Gallery:
-        """Read what ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as arrays:
-            if int(arrays["schema_version"]) > SCHEMA_VERSION:
-                raise DataError(f"{path} was written by a newer sgexp; update sgexp to read it")
+        """Read what ``save`` wrote; anything else is a `DataError`."""
+        arrays = load_npz(path, SCHEMA_VERSION)
+        try:
             return cls(**{item.name: arrays[item.name] for item in fields(cls)})
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} holds no gallery as sgexp writes it ({error})") from error
 
 
 def as_bytes(coded: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -122,7 +121,7 @@ def _test_set(name: str, runs: list[Run]) -> TestSet:
     keys = differing_keys(runs)
     experiments: dict[str, list[Run]] = {}
     for run in runs:
-        experiments.setdefault(experiment_key(run), []).append(run)
+        experiments.setdefault(run.experiment, []).append(run)
     rows = [_row([run], keys) for run in runs]
     grouped = [_experiment(found, keys) for found in experiments.values()]
     first = max(runs, key=lambda run: len(run.counts))
@@ -156,11 +155,6 @@ def _place(row: Row) -> tuple[float, str]:
     """Order by what is chosen on, else (a run judged elsewhere) by the headline; what has neither comes last."""
     found = row.cell(*CHOSEN_BY) or row.cell(PARTS[0], "macro_f1")
     return (-found.value if found else 1.0, row.runs[0].started)
-
-
-def experiment_key(run: Run) -> str:
-    """Return what the seeds of one experiment share; a run that recorded no config is an experiment of its own."""
-    return json.dumps(run.config, sort_keys=True) if run.config else str(run.folder)
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:

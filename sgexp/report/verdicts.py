@@ -9,7 +9,7 @@ from sgexp.errors import UserError
 from sgexp.evaluation.comparison import Comparison
 from sgexp.evaluation.run_folders import compare_runs
 from sgexp.evaluation.schema import EvaluationConfig
-from sgexp.report.leaderboard import Row, TestSet, experiment_key
+from sgexp.report.leaderboard import Row, TestSet
 from sgexp.runs import RunResult
 
 FIGURE, PART = "macro_f1", "test_family"
@@ -36,7 +36,7 @@ class Verdicts:
 
     def of(self, row: Row) -> Verdict:
         """Return what is said of a row's experiment."""
-        return self.by_experiment.get(experiment_key(row.runs[0]), UNKNOWN)
+        return self.by_experiment.get(row.runs[0].experiment, UNKNOWN)
 
 
 COLUMNS = ("experiment", "seeds", "difference from the best", "p, Holm", "detectable", "verdict")
@@ -60,9 +60,9 @@ def verdicts(item: TestSet, most: int, config: EvaluationConfig) -> Verdicts:
         return Verdicts(note=f"Experiments were not compared in pairs: {error}")
     if not found:
         return Verdicts()
-    said = {experiment_key(chosen[0].runs[0]): Verdict("best", "the best on validation")}
+    said = {chosen[0].runs[0].experiment: Verdict("best", "the best on validation")}
     for row, comparison in zip(chosen[1:], found, strict=True):
-        said[experiment_key(row.runs[0])] = _verdict(comparison)
+        said[row.runs[0].experiment] = _verdict(comparison)
     return Verdicts(
         said, _note(names[0], found, len(item.experiments)), tuple(_row(comparison) for comparison in found)
     )

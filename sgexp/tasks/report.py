@@ -21,6 +21,7 @@ from sgexp.report.writing import Report
 if TYPE_CHECKING:
     from sgexp.config import Config
 
+State = dict[Path, tuple[int, int]]  # a file of a run -> when it was changed, and its size
 _FEW = 3  # so many are done before a progress bar would be seen
 
 
@@ -28,10 +29,10 @@ def report(config: Config) -> None:
     """Show the runs that the config names; with ``report.watch`` again whenever one of them changes."""
     folder = Path(config.report.folder or Path(config.output_dir) / "report")
     refuse_foreign(folder)
-    found = make(config, folder)
-    tell(found)
+    before = state(config, folder) if config.report.watch else {}
+    tell(make(config, folder))
     if config.report.watch:
-        watch(config, folder)
+        watch(config, folder, before)
 
 
 def make(config: Config, folder: Path) -> Report:
@@ -74,14 +75,16 @@ def tell(made: Report) -> None:
     """Say what was written, and what was left out."""
     shown = sum(len(item.rows) for item in made.sets)
     sets = f"{len(made.sets)} test set{'' if len(made.sets) == 1 else 's'}"
-    console.print(f"{shown:,} runs with figures in {sets}, {len(made.found.runs) - shown:,} without figures")
+    runs = f"{shown:,} run{'' if shown == 1 else 's'} with figures in {sets}"
+    console.print(f"{runs}, {len(made.found.runs) - shown:,} without figures")
     if len(made.sets) > 1:
         console.print("[bold]runs on different test sets stand in different tables and cannot be compared[/bold]")
     for stamp in dict.fromkeys(stamp for item in made.sets for stamp in item.stamps):
         console.print(f"[bold red]{escape(printable(stamp))}[/bold red]")
     left_out = made.found.left_out
     if left_out:
-        console.print(f"[yellow]{len(left_out):,} folders were left out (the page lists them all):[/yellow]")
+        folders = "1 folder was" if len(left_out) == 1 else f"{len(left_out):,} folders were"
+        console.print(f"[yellow]{folders} left out (the page lists all, with the reason):[/yellow]")
     for path, reason in left_out[:5]:
         console.print(f"  [dim]- {escape(printable(f'{path}: {reason}'))}[/dim]")
     console.print(f"[bold]report[/bold] {escape(printable(str(made.folder / 'index.html')))}", soft_wrap=True)
@@ -92,10 +95,9 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def watch(config: Config, folder: Path) -> None:
-    """Make the report again whenever a run begins, moves on or ends, until Ctrl-C."""
+def watch(config: Config, folder: Path, before: State) -> None:
+    """Make the report again whenever the runs are no longer as ``before``, until Ctrl-C."""
     console.print("watching; Ctrl-C ends it (reload the page to see what is new)")
-    before = state(config, folder)
     try:
         while True:
             time.sleep(config.report.watch_seconds)
@@ -110,9 +112,9 @@ def watch(config: Config, folder: Path) -> None:
         console.print("stopped watching")
 
 
-def state(config: Config, folder: Path) -> dict[Path, tuple[int, int]]:
+def state(config: Config, folder: Path) -> State:
     """Return what tells that a run has changed: its result.json's and its curve's time and size."""
-    found: dict[Path, tuple[int, int]] = {}
+    found: State = {}
     try:
         folders = find_folders(config.report.runs, Path(config.output_dir), folder)
     except UserError:
