@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
@@ -30,9 +29,11 @@ from sgexp.learning.checkpoint import SafeCheckpointIO
 from sgexp.learning.gather import gather_by_row
 from sgexp.learning.loggers.base import RunLogger
 from sgexp.learning.module import SpaceGroupModule
+from sgexp.learning.processes import cluster_environment, leave
 from sgexp.learning.schema import CallbacksConfig, TrainerConfig
 from sgexp.loading.batches import Batch
 from sgexp.loading.samplers import check_shares
+from sgexp.ranks import place
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
@@ -73,13 +74,17 @@ class Trainer(pl.Trainer):
         return getattr(self.strategy.launcher, "procs", [])
 
     def disband(self) -> None:
-        """Wait for the further processes of a distributed run to end, so that this process can run something else."""
+        """Part from the other processes of a distributed run after the last common work.
+
+        Those that this one started end first, so that it can run something else.
+        """
+        if place().world > 1:
+            leave()
         if not self._processes():
             return
         for process in self._processes():
             process.wait()
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        leave()
         for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
             os.environ.pop(name, None)
 
@@ -132,7 +137,7 @@ def make_trainer(
         num_nodes=config.nodes,
         strategy=Processes(process_group_backend="nccl" if on_gpu else "gloo") if parallel else "auto",
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
-        sync_batchnorm=parallel and on_gpu,  # PyTorch has it for GPUs only
+        sync_batchnorm=config.sync_batchnorm and parallel and on_gpu,  # PyTorch has it for GPUs only
         max_epochs=config.epochs,
         max_time=timedelta(minutes=config.max_minutes) if config.max_minutes else None,
         accumulate_grad_batches=config.accumulate,
@@ -147,7 +152,7 @@ def make_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         logger=False,  # ours gets the rows of metrics.csv (MetricsFile)
-        plugins=[SafeCheckpointIO()],
+        plugins=[SafeCheckpointIO(), cluster_environment(place())],
         default_root_dir=run_dir,
         callbacks=[
             *_callbacks(callbacks or CallbacksConfig(), logger or RunLogger(), run_dir),
@@ -174,7 +179,23 @@ def choose_devices(config: TrainerConfig) -> tuple[bool, int]:
             f"trainer.devices={devices}, but this machine has {gpus} GPU(s): choose at most {gpus}, or 0 for all."
         )
     check_shares(config.batch_size, devices * config.nodes)
+    refuse_other_numbers(devices, config.nodes)
     return on_gpu, devices
+
+
+def refuse_other_numbers(devices: int, nodes: int) -> None:
+    """Refuse a run whose processes are not as many as were started: it would wait for the others, or train twice."""
+    here, asked = place(), devices * nodes
+    if here.world == 1 and nodes > 1:
+        raise ConfigError(
+            f"trainer.nodes={nodes}, but nothing started a process for each device of every node: use torchrun, or srun "
+            "or jsrun in a job (task=submit writes its script)"
+        )
+    if here.world > 1 and here.world != asked:
+        raise ConfigError(
+            f"{here.started_by} started {here.world} processes, but trainer.devices={devices} x trainer.nodes={nodes} "
+            f"makes {asked}: give numbers whose product is {here.world}, or start {asked}"
+        )
 
 
 def _callbacks(config: CallbacksConfig, logger: RunLogger, run_dir: Path) -> list[Callback]:
@@ -218,6 +239,7 @@ def hush_lightning() -> None:
         ".*does not have many workers.*",  # a local memory map needs none
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
         ".*treespec, LeafSpec.*",
+        ".*`srun` command is available.*",  # on a cluster's login node; processes are started here
     ):
         warnings.filterwarnings("ignore", message=message)
 

@@ -75,15 +75,16 @@ class WandbLogger(RunLogger):
             return
         import wandb
 
-        wandb.setup(wandb.Settings(silent=True))  # what is worth knowing is said here, in a line
         kept = kept_identity(self.about.folder)
         self.resumed, self.identity = bool(kept), self._identity() | kept
         self.about.folder.joinpath("wandb").mkdir(exist_ok=True)
         self.about.folder.joinpath("wandb", "run.json").write_text(json.dumps(self.identity, indent=2) + "\n")
-        if self.mode == "online":
-            self._start_online(wandb)
-        if self.mode == "offline":
-            self._init(wandb)
+        with _inside(self.about.folder):
+            wandb.setup(wandb.Settings(silent=True))  # what is worth knowing is said here, in a line
+            if self.mode == "online":
+                self._start_online(wandb)
+            if self.mode == "offline":
+                self._init(wandb)
         self.lightning.log_hyperparams(dict(self.about.config))
 
     def _start_online(self, wandb: Any) -> None:
@@ -129,7 +130,7 @@ class WandbLogger(RunLogger):
         self.run.summary.update(figures(record))
         told = ("config_hash", "data_fingerprint", "stamps", "notes")
         self.run.summary.update({name: record[name] for name in told if name in record})
-        with _staging_in(folder):
+        with _inside(folder):
             self.run.log(_charts(wandb, folder, predictions))
             for kind, names in _ARTIFACTS.items() if self.artifacts else ():
                 self.run.log_artifact(self._artifact(wandb, kind, [folder / name for name in names], record))
@@ -180,17 +181,17 @@ def kept_identity(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _staging_in(folder: Path) -> Iterator[None]:
-    """Let wandb put copies of what it will upload into the run folder instead of the home folder."""
-    before = os.environ.get("WANDB_DATA_DIR")
-    os.environ["WANDB_DATA_DIR"] = str(folder / "wandb")
+def _inside(folder: Path) -> Iterator[None]:
+    """Let wandb keep its own logs, and copies of what it will upload, in the run folder instead of the home folder."""
+    before = {name: os.environ.get(name) for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR")}
+    os.environ |= dict.fromkeys(before, str(folder / "wandb"))
     try:
         yield
     finally:
-        if before is None:
-            del os.environ["WANDB_DATA_DIR"]
-        else:
-            os.environ["WANDB_DATA_DIR"] = before
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _charts(wandb: Any, folder: Path, predictions: Mapping[str, Predictions]) -> dict[str, Any]:
