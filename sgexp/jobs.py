@@ -10,9 +10,9 @@ import hashlib
 import importlib
 import json
 import os
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +20,21 @@ from hydra.core.utils import JobStatus
 
 from sgexp.composition import Composer, check_hydra, job_overrides, name_of
 from sgexp.config import Config, check
-from sgexp.console import interrupts_later
+from sgexp.console import console, interrupts_later, progress
 from sgexp.errors import ConfigError, UserError
+from sgexp.ranks import tell
 from sgexp.run_config import resumed, settled
 from sgexp.runs import SWEEP, config_hash
 from sgexp.schema import plain
 from sgexp.sweeps.manifest import Job, Sweep, sweep_id
+from sgexp.sweeps.schema import LauncherConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sgexp.usage import Arguments
+
+_MANY = 20  # jobs are checked in some seconds: a bar shows how far it is
 
 
 class Runner:
@@ -58,7 +62,7 @@ class Runner:
         except SystemExit as ended:  # Lightning answers Ctrl-C with sys.exit(1)
             raise KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended from ended
         except UserError as error:
-            print(f"sgexp: {error}", file=sys.stderr)
+            tell(error)
             if self.in_sweep:
                 raise
             self.exit_code = error.exit_code
@@ -101,22 +105,25 @@ def config_checked(composer: Composer, overrides: Sequence[str]) -> Config:
     return settled(composer.check(overrides), overrides)
 
 
-def listed(composer: Composer, arguments: Arguments) -> tuple[list[str], list[Job], Config]:
+def listed(composer: Composer, arguments: Arguments) -> tuple[list[str], list[Job], LauncherConfig]:
     """Compose and check every job of a sweep before the first starts.
 
-    Returns Hydra's own overrides, which all jobs share, the jobs, and the config of the first.
+    Returns Hydra's own overrides, which all jobs share, the jobs, and how they are to be launched.
     """
     own, all_overrides = composer.jobs(arguments.overrides)
     jobs: list[Job] = []
-    configs: list[Config] = []
-    for number, overrides in enumerate(all_overrides, start=1):
-        try:
-            config = config_checked(composer, [*own, *overrides])
-            jobs.append(described(number, overrides, config))
-        except ConfigError as error:
-            raise ConfigError(f"job {number} of {len(all_overrides)} ({' '.join(overrides)}): {error}") from error
-        configs = configs or [config]
-    return own, jobs, configs[0]
+    shown = len(all_overrides) > _MANY and console.is_terminal
+    with progress(transient=True) if shown else nullcontext() as bar:
+        task = bar.add_task("checking jobs", total=len(all_overrides)) if bar else None
+        for number, overrides in enumerate(all_overrides, start=1):
+            try:
+                config = config_checked(composer, [*own, *overrides])
+                jobs.append(described(number, overrides, config))
+            except ConfigError as error:
+                raise ConfigError(f"job {number} of {len(all_overrides)} ({' '.join(overrides)}): {error}") from error
+            if bar and task is not None:
+                bar.advance(task)
+    return own, jobs, config.launcher
 
 
 def described(number: int, overrides: Sequence[str], config: Config) -> Job:
@@ -137,14 +144,14 @@ def run_sweep(composer: Composer, arguments: Arguments, command: Sequence[str]) 
     from sgexp.sweeps import table
     from sgexp.sweeps.display import announce, ending, say, tell_jobs
 
-    own, jobs, config = listed(composer, arguments)
+    own, jobs, how = listed(composer, arguments)
     os.environ[SWEEP] = sweep_id(jobs)
     composed = composer.compose(arguments.overrides, multirun=True)
     check_hydra(composed)
     sweep = Sweep(Path(str(composed.hydra.sweep.dir)), jobs, command)
     sweep.options = [*arguments.config_options(), *own]
-    asked = {"retry_failed": config.launcher.retry_failed, "fresh": config.launcher.fresh}
-    if config.launcher.dry_run:
+    asked = {"retry_failed": how.retry_failed, "fresh": how.fresh}
+    if how.dry_run:
         tell_jobs(sweep, sweep.plan(**asked))
         return
     with sweep.held():

@@ -184,9 +184,9 @@ def fraction(child: Child) -> float:
 
 def left_of(child: Child, others: Sequence[float]) -> float | None:
     """Return the seconds that a running job still needs: by its epochs, or by what others took; None: unknown."""
-    done = fraction(child)
-    if done > 0:
-        return child.seconds * (1 - done) / done
+    if child.job.epochs and child.epochs_done > child.epochs_before:
+        left = max(0, child.job.epochs - child.epochs_done)
+        return child.seconds * left / (child.epochs_done - child.epochs_before)
     return max(0.0, sum(others) / len(others) - child.seconds) if others else None
 
 

@@ -139,8 +139,8 @@ class Sweep:
             entry = before.get(job.key, {})
             runs = folders.get(job.key, [])
             job.log = _path_or_none(entry.get("log"))
-            if done := next((run for run in runs if run.status == "finished"), None):
-                job.state, job.folder = "finished", done.folder
+            if done := [run for run in runs if run.status == "finished"]:
+                job.state, job.folder = "finished", done[-1].folder
                 continue
             last = runs[-1] if runs else None
             job.folder = last.folder if last else None

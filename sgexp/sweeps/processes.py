@@ -47,6 +47,7 @@ class Child:
     process: subprocess.Popen[bytes]
     slot: int
     started: float = field(default_factory=time.monotonic)
+    epochs_before: int = 0  # done before this process began, in a run that goes on
     epochs_done: int = 0
 
     @property
@@ -111,7 +112,8 @@ def start(job: Job, asked: Sequence[str], slot: int, sweep: Sweep, share: Mappin
             start_new_session=True,  # the terminal's Ctrl-C reaches the sweep alone, which passes it on
         )
     sweep.write()
-    return Child(job, process, slot)
+    before = epochs_in(job.folder / "metrics.csv") if job.folder else 0
+    return Child(job, process, slot, epochs_before=before, epochs_done=before)
 
 
 _NOT_FOR_JOBS = frozenset({"SGEXP_RUN_FOLDER", "LOCAL_RANK", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"})

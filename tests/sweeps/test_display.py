@@ -10,8 +10,9 @@ from sgexp.sweeps.manifest import Job
 from sgexp.sweeps.table import mean
 
 
-def child(seconds, done, epochs=10):
-    return SimpleNamespace(job=SimpleNamespace(epochs=epochs, number=1), seconds=seconds, epochs_done=done)
+def child(seconds, done, epochs=10, before=0):
+    job = SimpleNamespace(epochs=epochs, number=1)
+    return SimpleNamespace(job=job, seconds=seconds, epochs_done=done, epochs_before=before)
 
 
 def test_nothing_is_said_of_the_time_left_before_anything_is_known():
@@ -23,6 +24,11 @@ def test_the_time_left_counts_running_and_waiting_jobs():
     assert seconds_left([child(50.0, 5)], [None] * 3, [], slots=1) == pytest.approx(350)
     assert seconds_left([child(50.0, 5), child(50.0, 5)], [None] * 2, [100.0], slots=2) == pytest.approx(150)
     assert seconds_left([child(50.0, 5), child(1.0, 0)], [], [100.0], slots=2) == 99  # the longest
+
+
+def test_the_time_left_of_a_run_that_goes_on_counts_its_new_epochs_alone():
+    assert seconds_left([child(4.0, 8, before=6)], [], [], slots=1) == pytest.approx(4)
+    assert seconds_left([child(4.0, 6, before=6)], [], [], slots=1) is None
 
 
 def test_the_line_of_a_failed_job_is_one_line_of_plain_text():
