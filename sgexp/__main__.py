@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgexp import usage
-from sgexp.errors import UserError
+from sgexp.errors import ConfigError, UserError
+from sgexp.ranks import PATIENCE_SECONDS, place, tell
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _print(usage.version_text() + "\n")
         if "SGEXP_RUN_FOLDER" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
             return join(os.environ["SGEXP_RUN_FOLDER"], os.environ["LOCAL_RANK"])
+        if place().rank > 0:
+            return follow(usage.parse(typed), typed)
         return run(usage.parse(typed), typed)
     except UserError as error:
-        print(f"sgexp: {error}", file=sys.stderr)
+        tell(error)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
         print(f"\nsgexp: {interrupt.args[0] if interrupt.args else 'interrupted'}", file=sys.stderr)
@@ -49,13 +52,39 @@ def run(arguments: usage.Arguments, typed: Sequence[str]) -> int:
 
     composer = Composer(arguments.config_dir, arguments.config_name)
     if arguments.multirun:
+        refuse_together("a sweep (-m) is started once, and starts its jobs by itself (hydra/launcher=submitit_slurm)")
         run_sweep(composer, arguments, typed)
         return 0
     if arguments.info is None and not checked:
-        config_checked(composer, arguments.overrides)
+        config = config_checked(composer, arguments.overrides)
+        if not config.task.shares_work:
+            refuse_together("only task=train shares its work among processes")
     runner = Runner()
     hydra_main(runner, arguments)
     return runner.exit_code
+
+
+def refuse_together(why: str) -> None:
+    """Refuse what each of the processes that were started together would do once more."""
+    if (here := place()).world > 1:
+        raise ConfigError(f"{here.started_by} started {here.world} processes, and each would do the same: {why}")
+
+
+def follow(arguments: usage.Arguments, typed: Sequence[str]) -> int:
+    """Do what ``run`` does, silently, beside the first of the processes that torchrun, srun or jsrun started."""
+    import warnings
+
+    from sgexp.console import console
+
+    console.quiet = True
+    warnings.simplefilter("ignore")  # the first process shows them
+    try:
+        return run(arguments, typed)
+    except UserError:
+        raise
+    except Exception:
+        time.sleep(PATIENCE_SECONDS)  # a lost connection may mean that the first process is ending, and says why itself
+        raise
 
 
 def join(folder: str, rank: str) -> int:

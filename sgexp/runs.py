@@ -49,7 +49,7 @@ _RECORDED_PACKAGES = (
 _NOT_THE_EXPERIMENT = frozenset(
     {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "task.folder"}
     | {"callbacks.progress", "callbacks.checkpoint_steps"}
-    | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers")}
+    | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers", "compile")}
     | {"simulation.processes", "simulation.engine.device"}
 )
 

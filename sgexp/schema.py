@@ -38,6 +38,7 @@ class Component:
     target: ClassVar[str]
     treats_imbalance: ClassVar[bool] = False  # a sampler or loss that makes rare classes count for more
     simulates: ClassVar[bool] = False  # a data set or task whose patterns the settings of the simulation make
+    shares_work: ClassVar[bool] = False  # a task that several processes do together, on several nodes
 
     def arguments(self) -> dict[str, Any]:
         """Return the fields as keyword arguments (shallow: nested schemas stay objects)."""

@@ -30,6 +30,7 @@ ORDER = (
     "runs",
     "console",
     "schema",
+    "ranks",
     "machine",
     "npz",
     "errors",
@@ -46,6 +47,7 @@ WITHOUT_TORCH = (
     "jobs",
     "sweeps",
     "runs",
+    "ranks",
     "machine",
     "schema",
 )

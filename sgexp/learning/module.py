@@ -107,16 +107,18 @@ class SpaceGroupModule(pl.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """After an epoch's last batch log its mean loss and accuracy over the augmented draws of all ranks.
 
-        (In ``on_train_epoch_end`` it would come after the callbacks that write it down. In an epoch that was resumed
-        half-way the means are over its second half.)
+        (In ``on_train_epoch_end`` it would come after the callbacks that write it down.)
         """
         if not self.trainer.is_last_batch:
             return
+        loss, correct, count = self._sums_of_all_ranks().tolist()
+        self._log({"train/loss": loss / count, "train/top1": correct / count})
+
+    def _sums_of_all_ranks(self) -> Tensor:
         sums = self._train_sums.clone()
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(sums)
-        loss, correct, count = sums.tolist()
-        self._log({"train/loss": loss / count, "train/top1": correct / count})
+        return sums
 
     def _log(self, scores: dict[str, float]) -> None:
         """Log scores that are already over all ranks (Lightning warns unless it may average them once more)."""
@@ -137,14 +139,21 @@ class SpaceGroupModule(pl.LightningModule):
         """Return the catalog rows and logits of one batch."""
         return {"row": batch["row"], "logits": self(batch["patterns"])}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums of the epoch so far (called on every rank)."""
+        checkpoint["train_sums"] = self._sums_of_all_ranks().cpu()
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights whose answers mean other groups."""
+        """Refuse weights whose answers mean other groups; go on with the sums, of all ranks, on the first one."""
         stored = checkpoint["state_dict"].get("classes")
         if stored is None or stored.tolist() != self.classes.tolist():
             raise DataError(
                 "The checkpoint was trained for other space groups than this run's: "
                 "resume it with the dataset and split it was made with."
             )
+        sums = checkpoint.get("train_sums")
+        if isinstance(sums, Tensor) and sums.shape == (3,) and sums.is_floating_point() and self.global_rank == 0:
+            self._train_sums = sums
 
 
 def validation_scores(labels_N: NDArray[np.int64], logits_NK: NDArray[np.float32]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +11,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from sgexp.errors import ConfigError
+from sgexp.learning.schema import TrainerConfig
+from sgexp.schema import Component
 
 START = 1 / 25
 """First learning rate of one_cycle, as a share of the peak (L. Smith & N. Topin 2017, arXiv:1708.07120)."""
@@ -43,6 +48,29 @@ def learning_rate_factor(schedule: str, warmup: float, steps: int) -> Callable[[
         return _cosine(1.0, 0.0, min((step - peak) / max(steps - peak, 1), 1.0))
 
     return one_cycle if schedule == "one_cycle" else warmed_up
+
+
+def for_batch(optimizer: Component, trainer: TrainerConfig) -> tuple[Component, str]:
+    """Return the optimizer with the learning rate for the batch that is asked for, and what to tell of it.
+
+    A step sees batch_size x accumulate samples on any number of devices, so devices alone never change the rate. With
+    ``lr_scaling`` it is multiplied by s = batch_size accumulate / lr_batch (linear: Goyal et al. 2017,
+    arXiv:1706.02677, for SGD) or by sqrt(s) (Malladi et al. 2022, arXiv:2205.10287, for Adam).
+    """
+    lr = getattr(optimizer, "lr", None)
+    step = trainer.batch_size * trainer.accumulate
+    summed = f" ({trainer.batch_size} x {trainer.accumulate} accumulated)" if trainer.accumulate > 1 else ""
+    samples = f"{step:,} samples a step{summed}"
+    if trainer.lr_scaling == "none":
+        return optimizer, f"{'its own' if lr is None else f'{lr:g}'} as given (trainer.lr_scaling=none), for {samples}"
+    if lr is None:
+        raise ConfigError(
+            f"trainer.lr_scaling={trainer.lr_scaling} cannot scale {type(optimizer).target}, which has no lr: "
+            "choose trainer.lr_scaling=none"
+        )
+    factor = step / trainer.lr_batch if trainer.lr_scaling == "linear" else math.sqrt(step / trainer.lr_batch)
+    told = f"{lr * factor:g} = {lr:g} x {factor:g} (trainer.lr_scaling={trainer.lr_scaling}: {samples} against "
+    return dataclasses.replace(optimizer, lr=lr * factor), f"{told}trainer.lr_batch={trainer.lr_batch})"  # type: ignore[call-arg]
 
 
 def parameter_groups(model: nn.Module, weight_decay: float, decay_norms: bool) -> list[dict[str, Any]]:

@@ -116,6 +116,10 @@ class TrainerConfig:
     limit_batches: Optional[int] = bounded(None, low=1, high=1_000_000)  # noqa: UP045 - OmegaConf reads it
     overfit_batches: int = bounded(0, low=0, high=1_000_000)
     max_minutes: Optional[float] = bounded(None, low=0.01, high=1e6)  # noqa: UP045
+    sync_batchnorm: bool = True
+    lr_scaling: str = one_of("none", "none", "linear", "sqrt")
+    lr_batch: int = bounded(64, low=1, high=1_000_000)
+    compile: bool = False
     channels_last: bool = True
     deterministic: bool = True
 

@@ -188,7 +188,7 @@ def refuse_other_numbers(devices: int, nodes: int) -> None:
     here, asked = place(), devices * nodes
     if here.world == 1 and nodes > 1:
         raise ConfigError(
-            f"trainer.nodes={nodes}, but nothing started a process for each device of every node: use torchrun, or srun "
+            f"trainer.nodes={nodes}, but nothing started a process for each device of each node: use torchrun, or srun "
             "or jsrun in a job (task=submit writes its script)"
         )
     if here.world > 1 and here.world != asked:

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from rich.markup import escape
 
+from sgexp.console import console
 from sgexp.data.audit import Audit
 from sgexp.data.calibration import calibration_of
 from sgexp.data.split import PARTS, Split
 from sgexp.data.transforms import resize_area
-from sgexp.errors import ConfigError
+from sgexp.errors import ConfigError, UserError
 from sgexp.evaluation.predictions import Predictions
+from sgexp.learning.checkpoint import newest_whole
 from sgexp.learning.loggers.base import About
+from sgexp.learning.processes import of_the_first
+from sgexp.ranks import place
 from sgexp.report import gallery, pictures
 from sgexp.runs import RunFolder, config_hash, experiment, write_text
 from sgexp.schema import plain
@@ -33,21 +38,43 @@ _EXAMPLES = 12
 
 
 def open_run(config: Config, task: str = "train") -> RunFolder:
-    """Make a run folder, reopen the one to resume, or, in a further process of a distributed run, join the first's."""
-    if not is_first_process() and _RUN_FOLDER in os.environ:
-        return RunFolder(Path(os.environ[_RUN_FOLDER]), writes=False)
-    if config.resume:
-        run = RunFolder.reopen(Path(config.resume))
-    else:
-        run = RunFolder.create(Path(config.output_dir), task, config.name, plain(config))
-        run.describe(plain(config), overrides(), seeds=seeds(config), gpus=_gpus())
-    os.environ[_RUN_FOLDER] = str(run.folder)
+    """Make a run folder or reopen the one to resume; a further process of a distributed run joins the first one's.
+
+    Processes that were started together have met by now (`processes.join`), so the first tells the others its folder:
+    nothing that an earlier start has left behind can be mistaken for it.
+    """
+    here = place()
+    if here.world == 1:
+        if _started_by_the_first():
+            return RunFolder(Path(os.environ[_RUN_FOLDER]), writes=False)
+        run = _make_or_reopen(config, task)
+        os.environ[_RUN_FOLDER] = str(run.folder)
+        return run
+    if here.rank > 0:
+        folder, refusal = of_the_first((None, None))
+        if folder is None:
+            raise ConfigError(str(refusal))
+        return RunFolder(Path(folder), writes=False)
+    try:
+        run = _make_or_reopen(config, task)
+    except UserError as error:
+        of_the_first((None, str(error)))
+        raise
+    of_the_first((str(run.folder), None))
     return run
 
 
-def is_first_process() -> bool:
-    """Say whether this is the only process of the run, or rank 0 of a distributed one."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+def _make_or_reopen(config: Config, task: str) -> RunFolder:
+    if config.resume:
+        return RunFolder.reopen(Path(config.resume))
+    run = RunFolder.create(Path(config.output_dir), task, config.name, plain(config))
+    run.describe(plain(config), overrides(), seeds=seeds(config), gpus=_gpus())
+    return run
+
+
+def _started_by_the_first() -> bool:
+    """Say whether the first process of the run, on the same machine, started this one (as Lightning does)."""
+    return _RUN_FOLDER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def overrides() -> list[str]:
@@ -104,9 +131,17 @@ def about(config: Config, run: RunFolder) -> About:
 
 
 def checkpoint_to_resume(run: RunFolder) -> str | None:
-    """Return the last checkpoint of an interrupted run, or None to begin at the beginning."""
-    path = run.path("checkpoints", "last.ckpt")
-    return str(path) if path.exists() else None
+    """Return the newest whole checkpoint of an interrupted run, or None to begin at the beginning.
+
+    A damaged one is named, and set aside, so that it cannot push out the whole one before it.
+    """
+    path, skipped = newest_whole(run.path("checkpoints"))
+    for damaged, said in skipped.items():
+        aside = damaged.with_name(damaged.name + ".damaged")
+        console.print(f"[yellow]{escape(said)} It is set aside as {aside.name}; going on from {path.name}[/yellow]")
+        if run.writes:
+            os.replace(damaged, aside)
+    return str(path) if path else None
 
 
 def checkpoint_to_judge(run: RunFolder) -> Path | None:

@@ -13,6 +13,7 @@ class TrainTask(Component):
     """Make or read the data, split, plan the draws, train, evaluate, and leave a run folder with a results table."""
 
     target: ClassVar[str] = "sgexp.tasks.train.train"
+    shares_work: ClassVar[bool] = True
 
 
 @dataclass(kw_only=True)

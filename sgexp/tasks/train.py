@@ -14,8 +14,10 @@ from sgexp.data.split import PARTS, Split
 from sgexp.data.splits import stored_split
 from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
+from sgexp.learning import processes
 from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
+from sgexp.learning.optimizers import for_batch
 from sgexp.learning.trainer import choose_devices, make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.report import terminal
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 
 def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
-    choose_devices(config.trainer)  # refuses those that are not there, before any data are made
+    on_gpu, _ = choose_devices(config.trainer)  # refuses those that are not there, before any data are made
+    processes.join(on_gpu)
     logger = build(config.logger)
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
@@ -82,15 +85,17 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger) -> dict[str, A
     module, datamodule = assemble(config, data, split, plan)
     trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=logger)
     announce(trainer, module, datamodule, plan, data.store)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=records.checkpoint_to_resume(run))
-    if (chosen := records.checkpoint_to_judge(run)) is not None:
+    if config.trainer.compile:
+        module.model.compile()  # in place: checkpoints do not know of it
+    trainer.fit(module, datamodule=datamodule, ckpt_path=processes.of_the_first(records.checkpoint_to_resume(run)))
+    if (chosen := processes.of_the_first(records.checkpoint_to_judge(run))) is not None:
         load_weights(module, chosen)
 
     parts = [part for part in PARTS[1:] if len(split.rows(part))]
     predictions = {part: predict_part(trainer, module, datamodule, data, part) for part in parts}
+    trainer.disband()
     if not run.writes:
         return {}
-    trainer.disband()
     records.write_predictions(run, predictions)
     records.draw_examples(run, data, predictions, config.seed)
     records.keep_gallery(run, data, predictions, plan)
@@ -117,11 +122,13 @@ def assemble(
     class_of_group[classes] = np.arange(len(classes))
     class_of_row = class_of_group[data.catalog.space_group]
     drawn_counts = np.bincount(class_of_row[plan.base], minlength=len(classes))
+    optimizer, told = for_batch(config.optimizer, config.trainer)
+    console.print(f"[bold]learning rate[/bold] {told}")
 
     module = SpaceGroupModule(
         build(config.model, n_classes=len(classes)),
         build(config.loss, class_counts=drawn_counts),
-        lambda model, steps: build(config.optimizer, model=model, steps=steps),
+        lambda model, steps: build(optimizer, model=model, steps=steps),
         classes.tolist(),
         standardise=data.transform.standardise,
         augment=build(config.augment, classes=classes.tolist(), seed=config.seed),

@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# A Slurm cluster of two nodes (or more) on this one machine: the daemons, queue and commands are real, the nodes share a host.
+#   slurm_local.sh start DIR [NODES] [CPUS]   then: export SLURM_CONF=DIR/slurm.conf
+#   slurm_local.sh stop DIR
+# Needs root and Debian's slurm-wlm and munge. Everything is written below DIR, but for munge's socket in /run/munge.
+set -euo pipefail
+
+# Ports of this cluster alone: several can live side by side.
+ports() {
+    python3 - "$1" <<'PYTHON'
+import socket, sys
+held = [socket.socket() for _ in range(int(sys.argv[1]))]
+for each in held:
+    each.bind(("127.0.0.1", 0))
+print(*(each.getsockname()[1] for each in held))
+PYTHON
+}
+
+start() {
+    local dir=$1 nodes=$2 cpus=$3 host memory port first
+    mkdir -p "$dir/state" "$dir/log"
+    host=$(hostname -s)
+    memory=$(awk -v nodes="$nodes" '/MemTotal/ {print int($2 / 1024 / nodes * 0.9)}' /proc/meminfo)
+    read -r -a port <<<"$(ports $((nodes + 1)))"
+    cat >"$dir/slurm.conf" <<CONF
+ClusterName=local
+SlurmctldHost=$host(127.0.0.1)
+SlurmctldPort=${port[0]}
+SlurmUser=root
+AuthType=auth/munge
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
+JobRequeue=1
+ReturnToService=2
+StateSaveLocation=$dir/state
+SlurmdSpoolDir=$dir/spool.%n
+SlurmctldPidFile=$dir/slurmctld.pid
+SlurmdPidFile=$dir/slurmd.%n.pid
+SlurmctldLogFile=$dir/log/slurmctld.log
+SlurmdLogFile=$dir/log/slurmd.%n.log
+AccountingStorageType=accounting_storage/none
+JobCompType=jobcomp/none
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO
+CONF
+    for ((node = 1; node <= nodes; node++)); do
+        mkdir -p "$dir/spool.n$node"
+        printf 'NodeName=n%d NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=%d RealMemory=%d State=UNKNOWN\n' \
+            "$node" "$host" "${port[node]}" "$cpus" "$memory" >>"$dir/slurm.conf"
+    done
+    if ! munge -n >/dev/null 2>&1; then
+        mkdir -p /run/munge
+        chown munge: /run/munge
+        su munge -s /bin/sh -c /usr/sbin/munged
+        cp /run/munge/munged.pid "$dir/munged.pid"
+    fi
+    export SLURM_CONF="$dir/slurm.conf"
+    slurmctld -f "$SLURM_CONF"
+    for ((node = 1; node <= nodes; node++)); do slurmd -f "$SLURM_CONF" -N "n$node"; done
+    for _ in $(seq 120); do
+        if [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = "$nodes" ]; then return; fi
+        sleep 0.25
+    done
+    echo "slurm_local.sh: the nodes did not come up" >&2
+    tail -n 5 "$dir"/log/*.log >&2
+    return 1
+}
+
+stop() {
+    local file
+    for file in "$1"/slurmd.*.pid "$1"/slurmctld.pid "$1"/munged.pid; do
+        if [ -f "$file" ]; then kill "$(cat "$file")" 2>/dev/null || true; fi
+    done
+}
+
+case ${1:-} in
+    start) start "$(realpath -m "${2:?a folder}")" "${3:-2}" "${4:-1}" ;;
+    stop) stop "$(realpath -m "${2:?a folder}")" ;;
+    *) echo "usage: slurm_local.sh start DIR [NODES] [CPUS] | stop DIR" >&2; exit 2 ;;
+esac
