@@ -176,7 +176,7 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
     config = {key: item for key, item in _mapping(record.get("config", {}), "config").items() if key != "seed"}
     return Run(
         folder=folder,
-        name=_text(record.get("name", folder.name), "name"),
+        name=_text(record.get("name", ""), "name") or folder.name,
         task=_text(record.get("task", "train"), "task"),
         status=status,
         seed=seed,

@@ -20,6 +20,7 @@ SCHEMA_VERSION = 1
 SIDE = 64  # pixels: wider patterns are averaged down to it
 SHOWN = 12  # right ones and as many wrong ones, of each test set
 MIXED = 10
+MOST = 500  # stacks of one kind in a file that is read
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,16 @@ class Gallery:
                 raise ValueError(f"gallery: {', '.join(names)} differ in length")
         for name in ("patterns", "base", "partner"):
             stacks = getattr(self, name)
-            if stacks.ndim != 4 or stacks.dtype != np.uint8 or max(stacks.shape[1:]) > 4 * SIDE:
+            if (
+                stacks.ndim != 4
+                or stacks.dtype != np.uint8
+                or not 1 <= min(stacks.shape[1:]) <= max(stacks.shape[1:]) <= SIDE
+            ):
                 raise ValueError(f"gallery: {name} are no small stacks of patterns")
+            if len(stacks) > MOST:
+                raise ValueError(f"gallery: {len(stacks)} {name} are more than sgexp keeps")
+        if not np.isfinite(self.weight.astype(np.float64)).all():
+            raise ValueError("gallery: weights are no finite numbers")
         for name in ("row", "base_row", "partner_row", "space_group"):
             object.__setattr__(self, name, getattr(self, name).astype(np.int64))
 

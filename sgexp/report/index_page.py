@@ -104,7 +104,8 @@ def index_page(
 
 def confidence_of(runs: Sequence[Run]) -> str:
     """Return the level of the runs' intervals, ``95 %``; of several levels all."""
-    levels = sorted({float(run.config.get("evaluation.confidence", 0.95)) for run in runs if run.metrics})
+    told = {run.config.get("evaluation.confidence", 0.95) for run in runs if run.metrics}
+    levels = sorted(level for level in told if isinstance(level, float))
     return " or ".join(f"{100 * level:g} %" for level in levels) or "95 %"
 
 

@@ -15,6 +15,7 @@ CHOSEN_BY = ("validation", "macro_f1")
 METRICS = ("top1", "top5", "macro_f1", "balanced_accuracy")
 PARTS = ("test_family", "test_material")
 COLUMNS: tuple[tuple[str, str], ...] = (CHOSEN_BY, *((part, metric) for part in PARTS for metric in METRICS))
+LONGEST = 300  # letters of a setting's value that are shown
 GROUPS_SHOWN = ("sampler", "model", "loss")  # the choices with a column of their own
 
 
@@ -193,4 +194,5 @@ def show(value: Any) -> str:
     """Return a config value as it is typed."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

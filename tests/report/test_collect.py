@@ -7,7 +7,8 @@ import pytest
 
 from sgexp.errors import ConfigError, UserError
 from sgexp.report.collect import collect, find_folders, read_run
-from sgexp.report.leaderboard import differing_keys, leaderboard
+from sgexp.report.index_page import confidence_of
+from sgexp.report.leaderboard import differing_keys, leaderboard, show
 
 from .folders import change, folders, other_run, record
 
@@ -91,6 +92,14 @@ def test_a_pipe_in_place_of_a_file_is_not_waited_for(run):
     os.mkfifo(run / "result.json")
     with pytest.raises(UserError, match="is no file"):
         read_run(run)
+
+
+def test_settings_of_any_kind_are_shown(run):
+    config = record(run)["config"] | {"evaluation": {"confidence": "much"}, "trainer": None, "more": [1, {"a": 2}]}
+    change(run, config=config | {"long": "x" * 10_000}, name="")
+    found = read_run(run)
+    assert found.name == "run" and confidence_of([found]) == "95 %"
+    assert found.config["more"] == '[1, {"a": 2}]' and len(show(found.config["long"])) < 400
 
 
 def test_figures_that_are_no_numbers_are_not_shown(run):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sgexp.errors import ConfigError
+from sgexp.errors import ConfigError, DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.report import exports, figures
@@ -152,6 +152,31 @@ def test_a_broken_file_costs_a_note_and_no_more(outputs, tmp_path, file, content
     page = run_page(details, "x", "p.js")
     assert file in [name for name, _ in details.missing]
     assert "</html>" in page and all("/" not in reason for _, reason in details.missing)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"patterns": np.zeros((2, 3, 0, 0), np.uint8)},
+        {"patterns": np.zeros((2, 3, 5000, 2), np.uint8)},
+        {"patterns": np.zeros((2, 3, 8, 8))},
+        {"row": np.arange(3)},
+        {"row": np.array(5)},
+        {"weight": np.full(2, np.nan)},
+        {"base": np.zeros((2, 3), np.uint8)},
+        {"space_group": np.array(["a", "b"])},
+    ],
+)
+def test_a_gallery_that_is_none_is_refused(wrong, tmp_path):
+    stacks, names = np.zeros((2, 3, 8, 8), np.uint8), np.array(["a", "b"])
+    arrays = {name: stacks for name in ("patterns", "base", "partner")} | {"weight": np.zeros(2)}
+    arrays |= {name: np.arange(2) for name in ("row", "space_group", "base_row", "partner_row")}
+    arrays |= {name: names for name in ("formula", "base_formula", "partner_formula")}
+    np.savez(tmp_path / "good.npz", **arrays, schema_version=1)
+    assert len(Gallery.load(tmp_path / "good.npz").row) == 2
+    np.savez(tmp_path / "wrong.npz", **arrays | wrong, schema_version=1)
+    with pytest.raises(DataError, match="holds no gallery"):
+        Gallery.load(tmp_path / "wrong.npz")
 
 
 def test_predictions_of_groups_that_do_not_exist_are_not_shown(outputs, tmp_path):
