@@ -18,7 +18,6 @@ from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
 from sgexp.console import interrupts_later
 from sgexp.errors import DataError
 
-
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"  # what a run goes on from: the newest, and the one before it
 _MARK = b"sgexp sha256="
 _COMMENT = len(_MARK) + 64  # bytes

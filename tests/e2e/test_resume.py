@@ -131,10 +131,22 @@ def test_a_run_does_not_go_on_with_other_data(stopped, tmp_path):
     assert result(folder)["status"] == "failed"
 
 
-def test_a_damaged_checkpoint_is_told_in_one_sentence(stopped, tmp_path):
+def test_a_torn_checkpoint_is_named_and_the_run_goes_on_from_the_one_before_it(stopped, undisturbed, tmp_path):
     folder = copy_of(stopped, tmp_path)
     path = folder / "checkpoints" / "last.ckpt"
     path.write_bytes(path.read_bytes()[:100_000])
+    again = command(f"resume={folder}", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert f"{path} cannot be read" in again.words and "going on from previous.ckpt" in again.words
+    assert path.with_name("last.ckpt.damaged").stat().st_size == 100_000
+    path.with_name("last.ckpt.damaged").unlink()
+    ends_like(folder, undisturbed)
+
+
+def test_a_run_without_a_whole_checkpoint_says_so_in_one_sentence(stopped, tmp_path):
+    folder = copy_of(stopped, tmp_path)
+    for path in (folder / "checkpoints" / name for name in ("last.ckpt", "previous.ckpt")):
+        path.write_bytes(path.read_bytes()[:100_000])
     ended = command(f"resume={folder}", cwd=tmp_path)
     assert ended.code == 1
-    assert "last.ckpt" in ended.sentence
+    assert "last.ckpt" in ended.sentence and "previous.ckpt" in ended.sentence

@@ -21,6 +21,7 @@ FILES = {
         "run.lock",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
     ),
 }
 PARTS = ("train", "validation", "test_material", "test_family")
