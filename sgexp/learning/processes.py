@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,7 +16,7 @@ from pytorch_lightning.plugins.environments import (
     TorchElasticEnvironment,
 )
 
-from sgexp.errors import ConfigError
+from sgexp.errors import ConfigError, UserError
 from sgexp.ranks import Place, place
 
 Value = TypeVar("Value")
@@ -51,16 +52,30 @@ def join(on_gpu: bool) -> None:
     dist.init_process_group("nccl" if on_gpu else "gloo", rank=here.rank, world_size=here.world)
 
 
-def of_the_first(value: Value) -> Value:
-    """Return the first process's ``value`` in all of them; in a run of one process, or before they met, its own.
+def of_the_first(make: Callable[[], Value]) -> Value:
+    """Call ``make`` in the first process alone, and return its value, or raise its refusal, in all of them.
 
-    (What one node has written another may see seconds later, so a file that is there for one is not for all.)
+    In a run of one process, or before they met, each calls it. (What one node has written another may see seconds
+    later, so a file that is there for one is not for all.)
     """
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return value
-    holder = [value]
-    dist.broadcast_object_list(holder, src=0)
-    return holder[0]
+        return make()
+    said: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            said[0] = make()
+        except UserError as error:
+            said[1] = str(error), error.exit_code
+            raise
+        finally:
+            dist.broadcast_object_list(said, src=0)
+        return said[0]
+    dist.broadcast_object_list(said, src=0)
+    if said[1] is not None:
+        refusal = UserError(said[1][0])
+        refusal.exit_code = said[1][1]
+        raise refusal
+    return said[0]
 
 
 def leave() -> None:

@@ -18,7 +18,7 @@ from sgexp.data.audit import Audit
 from sgexp.data.calibration import calibration_of
 from sgexp.data.split import PARTS, Split
 from sgexp.data.transforms import resize_area
-from sgexp.errors import ConfigError, UserError
+from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import newest_whole
 from sgexp.learning.loggers.base import About
@@ -43,25 +43,20 @@ def open_run(config: Config, task: str = "train") -> RunFolder:
     Processes that were started together have met by now (`processes.join`), so the first tells the others its folder:
     nothing that an earlier start has left behind can be mistaken for it.
     """
-    here = place()
-    if here.world == 1:
+    if place().world == 1:
         if _started_by_the_first():
             return RunFolder(Path(os.environ[_RUN_FOLDER]), writes=False)
         run = _make_or_reopen(config, task)
         os.environ[_RUN_FOLDER] = str(run.folder)
         return run
-    if here.rank > 0:
-        folder, refusal = of_the_first((None, None))
-        if folder is None:
-            raise ConfigError(str(refusal))
-        return RunFolder(Path(folder), writes=False)
-    try:
-        run = _make_or_reopen(config, task)
-    except UserError as error:
-        of_the_first((None, str(error)))
-        raise
-    of_the_first((str(run.folder), None))
-    return run
+    made: list[RunFolder] = []
+
+    def make() -> str:
+        made.append(_make_or_reopen(config, task))
+        return str(made[0].folder)
+
+    folder = of_the_first(make)
+    return made[0] if made else RunFolder(Path(folder), writes=False)
 
 
 def _make_or_reopen(config: Config, task: str) -> RunFolder:
@@ -137,6 +132,7 @@ def checkpoint_to_resume(run: RunFolder) -> str | None:
     """
     path, skipped = newest_whole(run.path("checkpoints"))
     for damaged, said in skipped.items():
+        assert path is not None  # else it would have been refused
         aside = damaged.with_name(damaged.name + ".damaged")
         console.print(f"[yellow]{escape(said)} It is set aside as {aside.name}; going on from {path.name}[/yellow]")
         if run.writes:

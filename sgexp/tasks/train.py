@@ -87,8 +87,9 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger) -> dict[str, A
     announce(trainer, module, datamodule, plan, data.store)
     if config.trainer.compile:
         module.model.compile()  # in place: checkpoints do not know of it
-    trainer.fit(module, datamodule=datamodule, ckpt_path=processes.of_the_first(records.checkpoint_to_resume(run)))
-    if (chosen := processes.of_the_first(records.checkpoint_to_judge(run))) is not None:
+    checkpoint = processes.of_the_first(lambda: records.checkpoint_to_resume(run))
+    trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint)
+    if (chosen := processes.of_the_first(lambda: records.checkpoint_to_judge(run))) is not None:
         load_weights(module, chosen)
 
     parts = [part for part in PARTS[1:] if len(split.rows(part))]
