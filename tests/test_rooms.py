@@ -40,6 +40,7 @@ WITHOUT_TORCH = (
     "crystallography",
     "sampling",
     "evaluation",
+    "report",
     "config",
     "checking",
     "composition",

@@ -72,6 +72,11 @@ class Run:
         """Return what was chosen of a config group, as it is typed; else what the choice builds, else a dash."""
         return self.choices.get(group) or str(self.config.get(group, "-"))
 
+    @property
+    def trained(self) -> bool:
+        """Whether the run trained its network, and did not judge that of another run again."""
+        return self.task == "train"
+
     def figure(self, part: str, name: str) -> Figure | None:
         """Return a figure of a test set, if the run has it."""
         return self.metrics.get(part, {}).get(name)

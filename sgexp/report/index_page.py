@@ -195,6 +195,7 @@ def _line(row: Row, item: TestSet, choices: Sequence[str], pages: set[str], verd
     return {
         "name": first.name,
         "status": first.status,
+        "trained": first.trained,
         "href": _href(first, pages),
         "links": [{"seed": run.seed, "href": _href(run, pages)} for run in row.runs],
         "seeds": ", ".join(str(seed) for seed in row.seeds) or "-",

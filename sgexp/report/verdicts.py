@@ -47,7 +47,9 @@ def verdicts(item: TestSet, most: int, config: EvaluationConfig) -> Verdicts:
 
     The best is chosen on validation, so it is not favoured by the test figures that it is then compared on.
     """
-    chosen = [row for row in item.experiments if all(run.status == "finished" for run in row.runs)][:most]
+    chosen = [row for row in item.experiments if all(run.status == "finished" and run.trained for run in row.runs)][
+        :most
+    ]
     if len(chosen) < 2:
         return Verdicts()
     names = _names(chosen)

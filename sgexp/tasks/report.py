@@ -63,7 +63,7 @@ def make(config: Config, folder: Path) -> Report:
 @contextmanager
 def counting(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how many are done and how long the rest will take, where there are more than a few; yield what to tell."""
-    if total <= _FEW:
+    if total <= _FEW or not console.is_terminal:
         yield lambda done: None
         return
     with progress(transient=True) as bar:
