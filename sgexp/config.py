@@ -63,7 +63,7 @@ class Config:
     launcher: LauncherConfig
     name: str = "default"  # a word for the run folder; null in a file: made from the choices on the command line
     seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
-    resume: str | None = None  # run folder to go on with
+    resume: str | None = None  # run folder to go on with, or "auto"
     run: str | None = None  # run folder to evaluate or to predict with
     input: str | None = None  # patterns to predict
     output_dir: str = "outputs"

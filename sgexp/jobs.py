@@ -24,7 +24,7 @@ from sgexp.console import console, interrupts_later, progress
 from sgexp.errors import ConfigError, UserError
 from sgexp.ranks import tell
 from sgexp.run_config import resumed, settled
-from sgexp.runs import SWEEP, config_hash
+from sgexp.runs import AUTO, SWEEP, config_hash
 from sgexp.schema import plain
 from sgexp.sweeps.manifest import Job, Sweep, sweep_id
 from sgexp.sweeps.schema import LauncherConfig
@@ -77,7 +77,7 @@ class Runner:
 def config_of(composed: DictConfig, overrides: Sequence[str]) -> Config:
     """Return the typed config of a job: as composed, or of the run that it goes on with or works on."""
     config = check(composed)
-    if config.resume is not None:
+    if config.resume not in (None, AUTO):
         refuse_more_than_resume(overrides)
         return resumed(config.resume)
     if composed.get("name") is None:
@@ -134,7 +134,7 @@ def described(number: int, overrides: Sequence[str], config: Config) -> Job:
     """
     task = type(config.task).target.rpartition(".")[2]
     asked = plain(config)
-    trains = task == "train" and config.resume is None
+    trains = task == "train" and config.resume in (None, AUTO)
     key = config_hash(asked) if trains else hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:10]
     return Job(number, list(overrides), key, Path(config.output_dir) / task, config.trainer.epochs if trains else None)
 

@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sgexp.composition import name_of, named_keys
 from sgexp.config import Config, check
 from sgexp.errors import ConfigError
+from sgexp.runs import AUTO
 from sgexp.schema import plain
 
 MOST_BYTES = 1_000_000  # of a config.yaml; an honest one has a few thousand
@@ -58,6 +59,8 @@ def settled(asked: Config, overrides: Sequence[str]) -> Config:
     """Return the config that a task really works with: for a task on an old run, that run's (see above)."""
     allowed = getattr(type(asked.task), "beside_run", None)
     task = type(asked.task).target.rpartition(".")[2]
+    if asked.resume == AUTO and task != "train":
+        raise ConfigError(f"resume=auto goes on with a training, not with task={task}: leave it out")
     if asked.input is not None and not getattr(type(asked.task), "reads_input", False):
         raise ConfigError(f"input= is read by task=predict, not by task={task}: leave it out")
     if allowed is None:

@@ -36,6 +36,7 @@ from sgexp.machine import available_cores
 SCHEMA_VERSION = 1
 HEARTBEAT_SECONDS = 30.0
 STALE_SECONDS = 10 * HEARTBEAT_SECONDS  # a run on another host whose heart stopped this long ago is interrupted
+AUTO = "auto"  # what resume= says to have the newest interrupted run of the same experiment found
 SWEEP = "SGEXP_SWEEP"  # the environment variable by which a sweep tells its runs that they belong to it
 DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # also: a quota, a limit on the size of files
 Status = Literal["running", "finished", "failed", "interrupted"]
@@ -143,7 +144,13 @@ class RunResult:
 
 
 def _alive(record: Mapping[str, Any]) -> bool:
-    """Say whether the process that wrote a running result still lives: by its pid here, by its heartbeat elsewhere."""
+    """Say whether the process that wrote a running result still lives: by its pid here, by its heartbeat elsewhere.
+
+    When Slurm starts a job again, the job's earlier start is over, wherever it was.
+    """
+    before, now = record.get("slurm"), _slurm_start()
+    if isinstance(before, list) and now is not None and before[:1] == now[:1] and before != now:
+        return False
     if record.get("host") == socket.gethostname():
         try:
             os.kill(int(record["pid"]), 0)
@@ -154,6 +161,12 @@ def _alive(record: Mapping[str, Any]) -> bool:
         # Numbers are given again, in a container soon: the same number is the same process if it began then too.
         return record.get("pid_since") in (None, _began(int(record["pid"])))
     return time.time() - float(record.get("heartbeat", 0.0)) < STALE_SECONDS
+
+
+def _slurm_start() -> list[str] | None:
+    """Return the number of this process's Slurm job and how often it was started again; None outside of Slurm."""
+    job = os.environ.get("SLURM_JOB_ID")
+    return [job, os.environ.get("SLURM_RESTART_COUNT", "0")] if job else None
 
 
 def _began(pid: int) -> str | None:
@@ -211,9 +224,13 @@ class RunFolder:
 
     def describe(self, config: Mapping[str, Any], overrides: list[str], **provenance: Any) -> None:
         """Write what was asked (config.yaml, overrides.yaml) and with what it was run (provenance.json)."""
-        write_text(self.path("config.yaml"), yaml.safe_dump(dict(config), sort_keys=False))
+        self.write_config(config)
         write_text(self.path("overrides.yaml"), yaml.safe_dump(list(overrides)))
         write_json(self.path("provenance.json"), gather_provenance() | provenance)
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write what was asked, every value of it."""
+        write_text(self.path("config.yaml"), yaml.safe_dump(dict(config), sort_keys=False))
 
     def update(self, **facts: Any) -> None:
         """Add facts to result.json (only the first process of a distributed run does)."""
@@ -252,9 +269,10 @@ class RunFolder:
     def _recorded(self, facts: Mapping[str, Any]) -> Iterator[RunFolder]:
         started, before = time.time(), float(self._record.get("wall_seconds", 0.0))
         self._record.pop("error", None)
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "pid_since": _began(os.getpid())}
+        who: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "pid_since": _began(os.getpid())}
         if sweep := os.environ.get(SWEEP):
             who["sweep"] = sweep
+        who["slurm"] = _slurm_start()
         self.update(status="running", **who, started=_timestamp(), heartbeat=time.time(), **facts)
         heart = threading.Thread(target=self._beat, daemon=True)
         heart.start()

@@ -18,15 +18,15 @@ from sgexp.data.audit import Audit
 from sgexp.data.calibration import calibration_of
 from sgexp.data.split import PARTS, Split
 from sgexp.data.transforms import resize_area
-from sgexp.errors import ConfigError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import newest_whole
 from sgexp.learning.loggers.base import About
 from sgexp.learning.processes import of_the_first
 from sgexp.ranks import place
 from sgexp.report import gallery, pictures
-from sgexp.runs import RunFolder, config_hash, experiment, write_text
+from sgexp.runs import AUTO, RunFolder, config_hash, experiment, write_text
 from sgexp.schema import plain
+from sgexp.tasks.resuming import OtherData, newest_interrupted
 
 if TYPE_CHECKING:
     from sgexp.config import Config
@@ -60,10 +60,16 @@ def open_run(config: Config, task: str = "train") -> RunFolder:
 
 
 def _make_or_reopen(config: Config, task: str) -> RunFolder:
-    if config.resume:
+    asked = plain(config) | {"resume": None}
+    if config.resume == AUTO:
+        run = newest_interrupted(Path(config.output_dir) / task, asked)
+        if run is not None:
+            run.write_config(asked)  # what the hash leaves out, such as paths and devices, may have been said anew
+            return run
+    elif config.resume:
         return RunFolder.reopen(Path(config.resume))
-    run = RunFolder.create(Path(config.output_dir), task, config.name, plain(config))
-    run.describe(plain(config), overrides(), seeds=seeds(config), gpus=_gpus())
+    run = RunFolder.create(Path(config.output_dir), task, config.name, asked)
+    run.describe(asked, overrides(), seeds=seeds(config), gpus=_gpus())
     return run
 
 
@@ -114,7 +120,7 @@ def identity(config: Config) -> dict[str, Any]:
         "seed": config.seed,
         "config_hash": config_hash(asked),
         "config": experiment(asked),
-        **({} if config.resume else {"choices": choices()}),
+        **({"choices": choices()} if config.resume in (None, AUTO) else {}),
     }
 
 
@@ -180,7 +186,7 @@ def refuse_other_data(run: RunFolder, fingerprint: str, split: Split) -> None:
         before.get("data_fingerprint", fingerprint) != fingerprint
         or before.get("split", {}).get("digest", split.digest()) != split.digest()
     ):
-        raise ConfigError(
+        raise OtherData(
             f"resume={run.folder}: the data are no longer those that the run began with; start a new run on them"
         )
 

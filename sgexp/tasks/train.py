@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
+from rich.markup import escape
 
 from sgexp.console import console, interrupts_later
 from sgexp.data.audit import audit
@@ -20,12 +21,14 @@ from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import for_batch
 from sgexp.learning.trainer import choose_devices, make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
+from sgexp.ranks import place
 from sgexp.report import terminal
-from sgexp.runs import DISK_FULL, RunFolder
+from sgexp.runs import AUTO, DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
+from sgexp.tasks.resuming import OtherData
 from sgexp.tasks.scoring import score
 
 if TYPE_CHECKING:
@@ -38,6 +41,22 @@ def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
     on_gpu, _ = choose_devices(config.trainer)  # refuses those that are not there, before any data are made
     processes.join(on_gpu)
+    try:
+        run, results = in_folder(config)
+    except OtherData as error:
+        if config.resume != AUTO or place().world > 1:
+            raise
+        console.print(f"[yellow]{escape(str(error))}: a new one begins[/yellow]")
+        run, results = in_folder(replace(config, resume=None))
+    if run.writes:
+        for line in results["stamps"]:
+            console.print(f"[bold red]{line}[/bold red]")
+        console.print(terminal.results_table(results))
+        console.print(f"[bold]run folder[/bold] {run.folder}")
+
+
+def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
+    """Open the run's folder and do the work in it; return both the folder and what result.json says in the end."""
     logger = build(config.logger)
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
@@ -57,11 +76,7 @@ def train(config: Config) -> None:
             f"{error.filename or run.folder} cannot be written ({error.strerror}): free some space, then go on with: "
             f"python -m sgexp resume={run.folder}"
         ) from error
-    if run.writes:
-        for line in results["stamps"]:
-            console.print(f"[bold red]{line}[/bold red]")
-        console.print(terminal.results_table(results))
-        console.print(f"[bold]run folder[/bold] {run.folder}")
+    return run, results
 
 
 def experiment(config: Config, run: RunFolder, logger: RunLogger) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from ..commands import command, end, only_run, result, start, wait_for
+from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import FILES, arrays
 
 LONG = ("size=tiny", "trainer.epochs=12", "callbacks.progress=false", "logger=none")
@@ -150,3 +150,50 @@ def test_a_run_without_a_whole_checkpoint_says_so_in_one_sentence(stopped, tmp_p
     ended = command(f"resume={folder}", cwd=tmp_path)
     assert ended.code == 1
     assert "last.ckpt" in ended.sentence and "previous.ckpt" in ended.sentence
+
+
+def test_auto_goes_on_with_the_newest_interrupted_run_of_the_experiment(stopped, undisturbed, tmp_path):
+    older = copy_of(stopped, tmp_path)
+    folder = older.with_name(older.name.replace("2", "3", 1))  # a later year
+    shutil.copytree(older, folder)
+    broken = older.with_name(older.name.replace("2", "4", 1))
+    broken.mkdir()
+    (broken / "result.json").write_text("{")
+    again = command(*LONG, "resume=auto", "trainer.workers=1", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert f"resume=auto goes on with {folder.relative_to(tmp_path)}" in again.words
+    ends_like(folder, undisturbed)
+    assert result(older)["status"] == "interrupted" and len(runs(tmp_path)) == 3
+    assert "workers: 1" in (folder / "config.yaml").read_text()
+
+
+def test_auto_begins_a_new_run_where_there_is_none_to_go_on_with(stopped, tiny_run, tmp_path):
+    copy_of(stopped, tmp_path)  # another number of epochs
+    shutil.copytree(tiny_run[0], tmp_path / "outputs" / "train" / tiny_run[0].name)  # the same, and finished
+    ended = command(*TINY, "resume=auto", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "resume=auto finds no interrupted run of this experiment" in ended.words
+    assert [result(folder)["status"] for folder in runs(tmp_path)].count("finished") == 2
+    assert result(runs(tmp_path)[-1])["choices"]["model"] == "small"
+
+
+def test_auto_does_not_mix_data(stopped, tmp_path):
+    folder = copy_of(stopped, tmp_path)
+    (folder / "result.json").write_text(json.dumps(result(folder) | {"data_fingerprint": "0" * 32}))
+    ended = command(*LONG, "resume=auto", "trainer.max_minutes=null", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "the data are no longer those that the run began with" in ended.words
+    assert [result(folder)["status"] for folder in runs(tmp_path)] == ["failed", "finished"]
+
+
+def test_auto_is_for_trainings(tmp_path):
+    ended = command("task=report", "resume=auto", cwd=tmp_path)
+    assert ended.code == 2 and "resume=auto goes on with a training" in ended.sentence
+
+
+def test_the_jobs_of_a_sweep_go_on_with_runs_of_their_own(stopped, undisturbed, tmp_path):
+    folder = copy_of(stopped, tmp_path)
+    ended = command("-m", *LONG, "resume=auto", "seed=1", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert only_run(tmp_path) == folder
+    ends_like(folder, undisturbed)

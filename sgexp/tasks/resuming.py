@@ -1,0 +1,55 @@
+"""``resume=auto``: find the newest interrupted run of the same experiment, to go on with it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from sgexp.console import console
+from sgexp.errors import ConfigError, UserError
+from sgexp.runs import RunFolder, RunResult, config_hash
+
+
+class OtherData(ConfigError):
+    """The data, or their split, are no longer those that a run began with."""
+
+
+def newest_interrupted(parent: Path, asked: Mapping[str, Any]) -> RunFolder | None:
+    """Reopen the newest interrupted run below ``parent`` with the config hash of ``asked``; say what was decided.
+
+    A run that failed is left alone, since it would fail again, and one that another process runs is named.
+    """
+    name = config_hash(asked)
+    for run in _newest_first(parent, name):
+        if run.status == "running":
+            who = f"process {run.record.get('pid')} on {run.record.get('host')}"
+            _say(f"[yellow]resume=auto leaves {escape(str(run.folder))} alone: {escape(who)} runs it[/yellow]")
+        if run.status == "interrupted":
+            _say(f"[bold]resume=auto[/bold] goes on with {escape(str(run.folder))}")
+            return RunFolder.reopen(run.folder)
+    where = escape(str(parent))
+    _say(f"[bold]resume=auto[/bold] finds no interrupted run of this experiment ({name}) in {where}: a new one begins")
+    return None
+
+
+def _newest_first(parent: Path, name: str) -> Iterator[RunResult]:
+    """Yield the readable runs of a config hash; folders begin with the time and contain the hash."""
+    try:
+        folders = sorted((entry.name for entry in os.scandir(parent) if f"-{name}" in entry.name), reverse=True)
+    except OSError:
+        return
+    for folder in folders:
+        try:
+            run = RunResult.read(parent / folder)
+        except (UserError, ValueError, TypeError, OverflowError, AttributeError, RecursionError):
+            continue  # half-written, broken or foreign
+        if run.record.get("config_hash") == name:
+            yield run
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True)
