@@ -12,7 +12,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from sgexp.report.charts import NOTHING, TESTS
+from sgexp.report.answer_charts import NOTHING, TESTS
 from sgexp.report.details import Details, PartDetails, read_details
 from sgexp.report.leaderboard import PARTS, Row, TestSet, cell
 from sgexp.report.pictures import COLOURS

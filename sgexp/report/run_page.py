@@ -14,7 +14,8 @@ from sgexp.crystallography.groups import (
 )
 from sgexp.evaluation.confusion import LEVELS
 from sgexp.evaluation.predictions import Predictions
-from sgexp.report.charts import Chart, charts, symbol
+from sgexp.report.chart import Chart, symbol
+from sgexp.report.charts import charts
 from sgexp.report.collect import Run
 from sgexp.report.details import JUDGED, Details, PartDetails
 from sgexp.report.index_page import confidence_of
