@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from sgexp.errors import ConfigError, DataError
 from sgexp.learning.checkpoint import read_checkpoint
 from sgexp.learning.schema import TrainerConfig
-from sgexp.learning.trainer import PRECISIONS, choose_devices
+from sgexp.learning.trainer import PRECISIONS, choose_devices, hush_lightning
 
 BuildNetwork = Callable[[int], nn.Module]
 """n_classes -> network."""
@@ -86,6 +86,7 @@ class Inference:
     """A network on a device, in a precision: coded patterns in, logits out."""
 
     def __init__(self, network: nn.Module, standardise: Callable[[Tensor], Tensor], config: TrainerConfig) -> None:
+        hush_lightning()
         on_gpu, _ = choose_devices(config)
         if config.precision == "16" and not on_gpu:
             raise ConfigError(

@@ -88,7 +88,7 @@ class AdamWConfig(Component):
 
     target: ClassVar[str] = "sgexp.learning.optimizers.adamw"
 
-    lr: float = bounded(3e-3, low=0.0, high=100.0)
+    lr: float = bounded(6e-3, low=0.0, high=100.0)
     beta1: float = bounded(0.9, low=0.0, high=0.9999)
     beta2: float = bounded(0.99, low=0.0, high=0.99999)
     weight_decay: float = bounded(0.05, low=0.0, high=10.0)
