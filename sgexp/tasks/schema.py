@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -105,6 +106,39 @@ class AuditTask(Component):
     pixels: bool = True  # read all patterns, to find copies and unusable pixels
 
 
+@dataclass(kw_only=True)
+class SubmitTask(Component):
+    """Write the script of a training for Slurm or LSF, and submit it."""
+
+    target: ClassVar[str] = "sgexp.tasks.submit.submit"
+
+    system: str = one_of("slurm", "slurm", "lsf")
+    submit: bool = False  # hand the script to sbatch or bsub; False: only write it
+    time: str = "08:00:00"  # hours:minutes:seconds, or days-hours:minutes:seconds
+    partition: str | None = None  # Slurm's partition, LSF's queue; None: the site's default
+    account: str | None = None  # Slurm's account, LSF's project
+    cpus: int = bounded(4, low=1, high=1024)  # cores a device
+    memory: str | None = None  # of each node, such as 64G; None: the site's default
+    options: list[str] = field(default_factory=list)  # further options of sbatch or bsub, one each
+    setup: list[str] = field(default_factory=list)  # shell lines before the training, such as module load
+    python: str | None = None  # the interpreter; None: the one that runs this
+    again: bool = False  # submit also what is finished, running or submitted already
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse a time limit that no scheduler reads, and lines that would end a directive."""
+        if not re.fullmatch(r"(\d+-)?\d{1,3}:\d\d(:\d\d)?", self.time):
+            return f"{key}.time={self.time!r} is no time limit: write hours:minutes:seconds, such as 08:00:00"
+        for name in ("partition", "account", "memory"):
+            value = getattr(self, name)
+            if value is not None and not re.fullmatch(r"[\w.,:+@%-]+", value, re.ASCII):
+                return f"{key}.{name}={value!r} has characters that a scheduler's name cannot have"
+        if self.system == "lsf" and self.memory is not None:
+            return f"{key}.memory is for Slurm: LSF hands out whole nodes here (or say it with {key}.options)"
+        if bad := [text for text in self.options if not re.fullmatch(r"-[ -~]+", text)]:
+            return f"{key}.options={bad[0]!r} is no option: write one such as --constraint=a100 or -R span[ptile=4]"
+        return None
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
     "task": (
         TrainTask,
@@ -116,5 +150,6 @@ GROUPS: dict[str, tuple[type, ...]] = {
         EvaluateTask,
         PredictTask,
         SyncTask,
+        SubmitTask,
     )
 }
