@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from sgexp.learning.optimizers import adamw, learning_rate_factor, parameter_groups, sgd
-from sgexp.learning.schema import GROUPS
+from sgexp.errors import ConfigError
+from sgexp.learning.optimizers import adamw, for_batch, learning_rate_factor, parameter_groups, sgd
+from sgexp.learning.schema import GROUPS, AdamWConfig, CrossEntropyConfig, TrainerConfig
 from sgexp.schema import build
 
 
@@ -76,3 +77,33 @@ def test_settings_reach_the_optimizer():
     assert not first.defaults["nesterov"]
     second, _ = adamw(0.1, 0.8, 0.95, 0.0, False, "constant", 0.0, model=network(), steps=3)
     assert second.defaults["betas"] == (0.8, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "batch", "accumulate", "factor"),
+    [
+        ("none", 512, 4, 1.0),
+        ("linear", 64, 1, 1.0),
+        ("linear", 128, 4, 8.0),
+        ("sqrt", 256, 1, 2.0),
+        ("linear", 32, 1, 0.5),
+    ],
+)
+def test_a_learning_rate_is_scaled_only_when_asked_and_always_told(scaling, batch, accumulate, factor):
+    trainer = TrainerConfig(batch_size=batch, accumulate=accumulate, lr_scaling=scaling, lr_batch=64)
+    scaled, told = for_batch(AdamWConfig(lr=0.01), trainer)
+    assert scaled.lr == pytest.approx(0.01 * factor)
+    assert f"{0.01 * factor:g}" in told and f"trainer.lr_scaling={scaling}" in told
+    assert f"{batch * accumulate:,} samples a step" in told
+
+
+def test_devices_alone_never_change_the_learning_rate():
+    """A batch is over all devices together, so eight devices take the same steps as one."""
+    one, eight = (for_batch(AdamWConfig(), TrainerConfig(devices=n, lr_scaling="linear"))[0] for n in (1, 8))
+    assert one == eight
+
+
+def test_a_rate_that_is_not_there_is_not_scaled():
+    trainer = TrainerConfig(lr_scaling="sqrt")
+    with pytest.raises(ConfigError, match=r"trainer\.lr_scaling=sqrt cannot scale"):
+        for_batch(CrossEntropyConfig(), trainer)
