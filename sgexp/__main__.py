@@ -1,6 +1,7 @@
 """The command ``python -m sgexp``: parse, compose, check, dispatch. Nothing heavy is imported before that is right.
 
-A person's mistake ends in one sentence and exit code 2 (a wrong question) or 1 (unusable data); Ctrl-C in 130.
+A person's mistake ends in one sentence and exit code 2 (a wrong question) or 1 (unusable data); Ctrl-C in 130,
+a cluster's request to stop (SIGTERM, SIGUSR1) in 75.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgexp import usage
-from sgexp.errors import ConfigError, UserError
+from sgexp.errors import ConfigError, Preempted, UserError
 from sgexp.ranks import PATIENCE_SECONDS, place, tell
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _print(usage.help_text(typed))
         if "--version" in typed:
             return _print(usage.version_text() + "\n")
-        if "SGEXP_RUN_FOLDER" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0":
+        if _follows():
             return join(os.environ["SGEXP_RUN_FOLDER"], os.environ["LOCAL_RANK"])
         if place().rank > 0:
             return follow(usage.parse(typed), typed)
@@ -38,8 +39,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(error)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
-        print(f"\nsgexp: {interrupt.args[0] if interrupt.args else 'interrupted'}", file=sys.stderr)
-        return INTERRUPTED
+        if place().rank == 0 and not _follows():  # the others end with the first
+            print(f"\nsgexp: {interrupt.args[0] if interrupt.args else 'interrupted'}", file=sys.stderr)
+        return interrupt.exit_code if isinstance(interrupt, Preempted) else INTERRUPTED
+
+
+def _follows() -> bool:
+    """Say whether the first process of a run, on the same machine, has started this one."""
+    return "SGEXP_RUN_FOLDER" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def run(arguments: usage.Arguments, typed: Sequence[str]) -> int:

@@ -12,6 +12,12 @@ class UserError(Exception):
     exit_code = 1
 
 
+class Preempted(KeyboardInterrupt):
+    """A cluster asked the run to stop (SIGTERM, SIGUSR1); it did, and can go on. The command exits with 75."""
+
+    exit_code = 75  # sysexits.h: a temporary failure, to be tried again
+
+
 class ConfigError(UserError):
     """The question was asked wrongly (unknown key, wrong type, value out of range): nothing was touched yet."""
 

@@ -49,7 +49,7 @@ _RECORDED_PACKAGES = (
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
 _NOT_THE_EXPERIMENT = frozenset(
     {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "task.folder"}
-    | {"callbacks.progress", "callbacks.checkpoint_steps"}
+    | {"callbacks.progress", "callbacks.checkpoint_steps", "callbacks.grace_seconds"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers", "compile")}
     | {"simulation.processes", "simulation.engine.device"}
 )
@@ -148,7 +148,7 @@ def _alive(record: Mapping[str, Any]) -> bool:
 
     When Slurm starts a job again, the job's earlier start is over, wherever it was.
     """
-    before, now = record.get("slurm"), _slurm_start()
+    before, now = record.get("slurm"), slurm_start()
     if isinstance(before, list) and now is not None and before[:1] == now[:1] and before != now:
         return False
     if record.get("host") == socket.gethostname():
@@ -163,10 +163,10 @@ def _alive(record: Mapping[str, Any]) -> bool:
     return time.time() - float(record.get("heartbeat", 0.0)) < STALE_SECONDS
 
 
-def _slurm_start() -> list[str] | None:
+def slurm_start(environment: Mapping[str, str] | None = None) -> list[str] | None:
     """Return the number of this process's Slurm job and how often it was started again; None outside of Slurm."""
-    job = os.environ.get("SLURM_JOB_ID")
-    return [job, os.environ.get("SLURM_RESTART_COUNT", "0")] if job else None
+    env = os.environ if environment is None else environment
+    return [env["SLURM_JOB_ID"], env.get("SLURM_RESTART_COUNT", "0")] if env.get("SLURM_JOB_ID") else None
 
 
 def _began(pid: int) -> str | None:
@@ -272,7 +272,7 @@ class RunFolder:
         who: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "pid_since": _began(os.getpid())}
         if sweep := os.environ.get(SWEEP):
             who["sweep"] = sweep
-        who["slurm"] = _slurm_start()
+        who["slurm"] = slurm_start()
         self.update(status="running", **who, started=_timestamp(), heartbeat=time.time(), **facts)
         heart = threading.Thread(target=self._beat, daemon=True)
         heart.start()

@@ -186,6 +186,7 @@ class CallbacksConfig:
     monitor: str = one_of("macro_f1", "macro_f1", "top1", "top5", "loss")
     patience: int = bounded(0, low=0, high=100_000)
     checkpoint_steps: int = bounded(0, low=0, high=10_000_000)
+    grace_seconds: float = bounded(25.0, low=0.1, high=86_400.0)
 
 
 GROUPS: dict[str, tuple[type, ...]] = {

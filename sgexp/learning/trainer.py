@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch.utils.data import DataLoader
 
 from sgexp.console import interrupts_not_inherited
@@ -38,11 +39,23 @@ from sgexp.ranks import place
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}
 
 
+class _NoSignalHandlers(_SignalConnector):
+    """None of Lightning's answers to SIGTERM and SIGUSR1 (see `preemption`)."""
+
+    def register_signal_handlers(self) -> None:
+        """Leave those that are there."""
+        self.received_sigterm = False
+
+
 class Trainer(pl.Trainer):
     """Lightning's Trainer, but Ctrl-C raises KeyboardInterrupt, so that the caller can record it.
 
     (Lightning 2.6 tidies up, ignores further signals and exits with status 1.)
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._signal_connector = _NoSignalHandlers(self)
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Train."""

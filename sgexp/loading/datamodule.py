@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -109,4 +110,15 @@ class PatternDataModule(pl.LightningDataModule):
             # A forked worker shares the memory map; a spawned one would be sent a copy of every array.
             fork = "fork" in multiprocessing.get_all_start_methods()
             arguments |= {"multiprocessing_context": "fork" if fork else "spawn", "persistent_workers": True}
+            arguments["worker_init_fn"] = leave_stopping_to_the_parent
         return arguments
+
+
+def leave_stopping_to_the_parent(worker: int) -> None:
+    """Ignore a cluster's requests to stop, which it sends to every process of a job: a batch may still be needed.
+
+    (A worker ends when its loader tells it, or when the training process is no more.)
+    """
+    for name in ("SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from sgexp.errors import DataError
+from sgexp.errors import DataError, Preempted
 from sgexp.machine import available_cores
 from sgexp.runs import SWEEP
 from sgexp.sweeps.display import Display
@@ -179,6 +179,8 @@ def settle(child: Child, sweep: Sweep, stopped: bool) -> None:
         sweep.close(job, "interrupted", "stopped with the sweep")
     elif code in (130, -signal.SIGINT):
         sweep.close(job, "interrupted", "stopped by Ctrl-C")
+    elif code == Preempted.exit_code:
+        sweep.close(job, "interrupted", reason(code, job.log))
     elif code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP):
         sweep.close(job, "interrupted", reason(code, job.log))
     else:

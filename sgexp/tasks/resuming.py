@@ -1,8 +1,9 @@
-"""``resume=auto``: find the newest interrupted run of the same experiment, to go on with it."""
+"""How runs go on: ``resume=auto`` finds the newest interrupted one of an experiment; a preempted job is requeued."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from typing import Any
 from rich.markup import escape
 
 from sgexp.console import console
-from sgexp.errors import ConfigError, UserError
-from sgexp.runs import RunFolder, RunResult, config_hash
+from sgexp.errors import ConfigError, Preempted, UserError
+from sgexp.learning.preemption import requeue, requeue_command
+from sgexp.runs import RunFolder, RunResult, config_hash, slurm_start
 
 
 class OtherData(ConfigError):
@@ -34,6 +36,17 @@ def newest_interrupted(parent: Path, asked: Mapping[str, Any]) -> RunFolder | No
     where = escape(str(parent))
     _say(f"[bold]resume=auto[/bold] finds no interrupted run of this experiment ({name}) in {where}: a new one begins")
     return None
+
+
+def preempted(run: RunFolder, heard: signal.Signals) -> Preempted:
+    """Return how a run that a cluster asked to stop ends; have Slurm start its job again where that is due."""
+    said = f"preempted ({heard.name})"
+    command = requeue_command(heard, run.record) if run.writes else None
+    if command:
+        run.update(requeued=slurm_start())
+        refusal = requeue(command)
+        said += f", and Slurm does not start job {command[-1]} again ({refusal})" if refusal else ", job requeued"
+    return Preempted(f"{said}; go on with: python -m sgexp resume={run.folder}")
 
 
 def _newest_first(parent: Path, name: str) -> Iterator[RunResult]:

@@ -19,6 +19,7 @@ from sgexp.learning import processes
 from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import for_batch
+from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
 from sgexp.learning.trainer import choose_devices, make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.ranks import place
@@ -28,7 +29,7 @@ from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
-from sgexp.tasks.resuming import OtherData
+from sgexp.tasks.resuming import OtherData, preempted
 from sgexp.tasks.scoring import score
 
 if TYPE_CHECKING:
@@ -57,17 +58,19 @@ def train(config: Config) -> None:
 
 def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
     """Open the run's folder and do the work in it; return both the folder and what result.json says in the end."""
-    logger = build(config.logger)
+    logger, requests = build(config.logger), StopRequests(config.callbacks.grace_seconds)
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
     try:
-        with logger.ending(), run.recording(**records.identity(config)):
+        with requests.listening(), logger.ending(), run.recording(**records.identity(config)), requests.named():
             console.print(terminal.config_tree(plain(config)))
             console.print(f"[bold]run folder[/bold] {run.folder}")
             if run.writes:
                 logger.start(records.about(config, run))
-            results = experiment(config, run, logger)
+            results = experiment(config, run, logger, requests)
     except KeyboardInterrupt:
+        if requests.heard is not None:
+            raise preempted(run, requests.heard) from None
         raise KeyboardInterrupt(f"interrupted; go on with: python -m sgexp resume={run.folder}") from None
     except OSError as error:
         if error.errno not in DISK_FULL:
@@ -79,7 +82,7 @@ def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
     return run, results
 
 
-def experiment(config: Config, run: RunFolder, logger: RunLogger) -> dict[str, Any]:
+def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: StopRequests) -> dict[str, Any]:
     """Do what the config asks for and leave it in the run folder; return what result.json says."""
     data = prepare_data(config)
     data, split = data.used_by(stored_split(build(config.split), data.catalog, cache_folder(config)))
@@ -98,7 +101,13 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger) -> dict[str, A
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
     module, datamodule = assemble(config, data, split, plan)
-    trainer = make_trainer(config.trainer, run.folder, callbacks=config.callbacks, logger=logger)
+    trainer = make_trainer(
+        config.trainer,
+        run.folder,
+        callbacks=config.callbacks,
+        logger=logger,
+        extra_callbacks=[StopAtBatchEnd(requests, run.path("checkpoints"))],
+    )
     announce(trainer, module, datamodule, plan, data.store)
     if config.trainer.compile:
         module.model.compile()  # in place: checkpoints do not know of it

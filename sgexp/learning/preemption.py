@@ -1,0 +1,167 @@
+"""Requests to stop, as clusters send them: SIGTERM and SIGUSR1 end a training at the next batch, with a checkpoint.
+
+Lightning's own handlers are switched off (`trainer.Trainer`): one of them exchanges data with the other processes from
+inside the handler, the other asks Slurm to start the job again, and whoever else asks too gets it started twice.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from sgexp.errors import Preempted
+from sgexp.learning.checkpoint import LAST
+from sgexp.runs import SWEEP, slurm_start
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopRequests:
+    """Hears SIGTERM and SIGUSR1 in this process: at once Ctrl-C, in training the next batch's end.
+
+    Parameters
+    ----------
+    grace_seconds : how long a training may go on to the end of its batch, or of a validation; then it is Ctrl-C.
+    """
+
+    def __init__(self, grace_seconds: float) -> None:
+        self.grace_seconds = grace_seconds
+        self.heard: signal.Signals | None = None
+        self.waits = False  # training looks for itself, after each batch
+        self._process = os.getpid()
+
+    @contextmanager
+    def listening(self) -> Iterator[StopRequests]:
+        """Hear while the body runs."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        try:
+            yield self
+        finally:
+            self._set_deadline(0.0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name what ends the body for what it is: the Ctrl-C that a request has become is `Preempted`."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.heard is None:
+                raise
+            raise Preempted from None
+
+    def answered(self) -> None:
+        """Stop the clock: this process stops now, because it was asked to, or another process of its run was."""
+        self.waits, self.heard = False, self.heard or signal.SIGTERM
+        self._set_deadline(0.0)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a forked process, such as one that simulates, has nothing to finish
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self.heard is None:
+            self.heard = signal.Signals(number)
+            if self.waits:
+                self._set_deadline(self.grace_seconds)
+            else:
+                _interrupt(frame)
+
+    def _set_deadline(self, seconds: float) -> None:
+        if hasattr(signal, "setitimer"):
+            if seconds:
+                signal.signal(signal.SIGALRM, lambda _, frame: _interrupt(frame))
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _interrupt(frame: FrameType | None) -> None:
+    """Do what Ctrl-C does here now: what holds it back for a while (`interrupts_later`) holds this back too."""
+    handler = signal.getsignal(signal.SIGINT)
+    if not callable(handler):  # a shell has made this process deaf to Ctrl-C
+        raise KeyboardInterrupt
+    handler(signal.SIGINT, frame)
+
+
+class StopAtBatchEnd(Checkpoint):
+    """Ends a training that was asked to stop, in all its processes after the same batch, with a checkpoint.
+
+    Not after an epoch's last batch, whose validation would be left out for ever: the epoch's end comes next.
+    """
+
+    def __init__(self, requests: StopRequests, folder: Path) -> None:
+        self.requests, self.path = requests, Path(folder) / LAST
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """From here on requests wait for a batch to end."""
+        self.requests.waits = True
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop between two optimizer steps: gradients that wait for more batches are in no checkpoint."""
+        if not trainer.is_last_batch and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._stop_if_asked(trainer, save=True)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop after an epoch, whose checkpoint has just been written (callbacks run in the order they are given)."""
+        self._stop_if_asked(trainer, save=False)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What comes after training ends at once."""
+        self.requests.waits = False
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Wait for no more batches."""
+        self.requests.waits = False
+
+    def _stop_if_asked(self, trainer: pl.Trainer, save: bool) -> None:
+        # A cluster may tell one process only; none may stop alone, or the others would wait for it.
+        if trainer.strategy.reduce_boolean_decision(self.requests.heard is not None, all=False):
+            if save:
+                trainer.save_checkpoint(self.path)
+            self.requests.answered()
+            raise KeyboardInterrupt
+
+
+def requeue_command(
+    heard: signal.Signals | None, record: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> list[str] | None:
+    """Return what asks Slurm to start this job again, or None where that must not be asked.
+
+    Only SIGUSR1, which a job orders itself (``--signal``), asks for it. SIGTERM means that Slurm has decided: it starts
+    a preempted job again by itself, and must not start a cancelled one. A start asks once (``requeued`` of
+    result.json), and not from the jobs of a sweep, which share theirs.
+    """
+    env = os.environ if environment is None else environment
+    start = slurm_start(env)
+    if heard != getattr(signal, "SIGUSR1", None) or start is None or record.get("requeued") == start or SWEEP in env:
+        return None
+    job = start[0]
+    if "SLURM_ARRAY_JOB_ID" in env:  # the number of one of its tasks is that of the whole array
+        job = f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
+    return ["scontrol", "requeue", job] if re.fullmatch(r"\d+(_\d+)?", job) else None
+
+
+def requeue(command: Sequence[str]) -> str | None:
+    """Ask Slurm to start this job again; return why it will not, or None. Slurm then ends what is left of the job."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else (" ".join(done.stderr.split()) or f"exit code {done.returncode}")
