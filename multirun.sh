@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: ./multirun.sh [--quick] [--dry-run] [--resume] [--jobs N] [key=value ...]
+usage: ./multirun.sh [--quick] [--dry-run] [--resume] [--jobs N | --slurm | --lsf] [key=value ...]
 
 Trains 24 networks and compares them:
   sampler  none, random_over, random_under, smote
@@ -22,6 +22,9 @@ Given again, the same line skips what is finished and goes on with what was inte
   --dry-run   list the jobs, their number, and which are finished; run nothing
   --resume    go on, and also run again the jobs that failed
   --jobs N    N jobs at a time; they share the cores and take the GPUs in turn (default 1)
+  --slurm     submit each job to Slurm (--lsf: to LSF) with task=submit, and end; docs/clusters.md tells more. Task keys
+              say what to ask for: ./multirun.sh --slurm task.partition=gpu task.time=02:00:00. Given again, the same
+              line submits what is neither finished, running nor waiting
   --help      this text
 
 Whatever else is given is passed on, and comes last, so it wins: seed=1 trains one seed, model=resnet50 another network.
@@ -33,6 +36,7 @@ python=${PYTHON:-python}
 output_dir=outputs/multirun
 draws=1757 # training samples of the default data and split
 dry_run=false
+system=
 sweep=()
 more=()
 while (($#)); do
@@ -50,6 +54,7 @@ while (($#)); do
             shift
             ;;
         --jobs=*) sweep+=("launcher.jobs=${1#*=}") ;;
+        --slurm | --lsf) system=${1#--} ;;
         -h | --help) usage; exit 0 ;;
         output_dir=*) output_dir=${1#*=} ;;
         -*) echo "multirun.sh: there is no option '$1' (./multirun.sh --help lists them)" >&2; exit 2 ;;
@@ -59,13 +64,23 @@ while (($#)); do
     shift
 done
 
+if [[ -n $system ]]; then
+    # Handing over a script takes no time, so the jobs of this sweep need no processes of their own.
+    sweep+=(hydra/launcher=basic task=submit "task.system=$system" task.submit=true)
+fi
+
 code=0
 "$python" -m sgexp -m "sampler=none,random_over,random_under,smote" "model=small,resnet18" "seed=1,2,3" \
     "trainer.epoch_draws=$draws" "output_dir=$output_dir" "launcher.dry_run=$dry_run" \
     ${sweep[@]+"${sweep[@]}"} ${more[@]+"${more[@]}"} || code=$?
 
+if [[ -n $system && $dry_run == false && $code == 0 ]]; then
+    printf '\nOnce jobs are finished: %s -m sgexp task=report output_dir=%q\n' "$python" "$output_dir"
+    exit 0
+fi
+
 # A page of what is there, also when some jobs failed; not after Ctrl-C (130), a wrong question (2) or a dry run.
-if [[ $dry_run == false && ($code == 0 || $code == 1) ]]; then
+if [[ -z $system && $dry_run == false && ($code == 0 || $code == 1) ]]; then
     "$python" -m sgexp task=report "output_dir=$output_dir" || code=$?
 fi
 exit "$code"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _COMMANDS = {"slurm": "sbatch", "lsf": "bsub"}
 _NOT_THE_JOBS = ("task", "launcher", "resume", "report")  # groups and keys that the training does not take over
+_WARNING_SECONDS = 120  # before the time limit: for a batch to end and a checkpoint to be written
 _STALE = re.compile(
     r"SLURM_(?!CONF$)|LSB_|JSM_|TORCHELASTIC_|SGEXP_(RUN_FOLDER|STARTED_BY_SWEEP)$|LOCAL_RANK$|COLUMNS$"
 )
@@ -116,7 +117,10 @@ def slurm_lines(config: Config, path: Path) -> list[str]:
         f"--ntasks-per-node={trainer.devices}",
         f"--cpus-per-task={task.cpus}",
         f"--time={task.time}",
-        f'--output="{log_of(path, "%j", "%%")!s}"',
+        f'--output="{log_of(path, "%j", "%%")}"',
+        "--open-mode=append",  # a job that is started again keeps what it said before
+        "--requeue",
+        f"--signal=USR1@{_WARNING_SECONDS}",
         *([f"--gpus-per-node={trainer.devices}"] if trainer.accelerator != "cpu" else []),
         *([f"--partition={task.partition}"] if task.partition else []),
         *([f"--account={task.account}"] if task.account else []),
@@ -134,7 +138,7 @@ def lsf_lines(config: Config, path: Path) -> list[str]:
         f"-J sgexp-{config.name}",
         f"-nnodes {config.trainer.nodes}",
         f"-W {hours_and_minutes(task.time)}",
-        f'-o "{log_of(path, "%J", "%")!s}"',
+        f'-o "{log_of(path, "%J")}"',
         *([f"-q {task.partition}"] if task.partition else []),
         *([f"-P {task.account}"] if task.account else []),
         *task.options,

@@ -37,6 +37,15 @@ def test_a_dry_run_lists_24_jobs_and_leaves_nothing(multirun, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_dry_run_for_a_cluster_lists_the_same_jobs_and_submits_none(multirun, tmp_path):
+    for system in ("--slurm", "--lsf"):
+        ended = multirun(system, "--dry-run", "seed=1", "task.time=00:30:00")
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.splitlines()[-1].startswith("8 jobs, 8 to run")
+    assert not list(tmp_path.iterdir())
+    assert multirun("--slurm", "--dry-run", "task.tme=00:30:00").returncode == 2
+
+
 def test_further_overrides_win(multirun):
     ended = multirun("--dry-run", "--quick", "seed=7", "model=small", "trainer.epochs=1")
     assert ended.returncode == 0, ended.stderr
@@ -54,7 +63,7 @@ def test_a_wrong_word_is_told(wrong, multirun):
 def test_help_names_every_option(multirun):
     ended = multirun("--help")
     assert ended.returncode == 0
-    for option in ("--quick", "--dry-run", "--resume", "--jobs N", "trainer.epoch_draws"):
+    for option in ("--quick", "--dry-run", "--resume", "--jobs N", "--slurm", "--lsf", "trainer.epoch_draws"):
         assert option in ended.stdout
 
 
