@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ..commands import command, only_run, runs
+from ..commands import command, only_run, result, runs
 from .conftest import TRAINING, assert_same_training
 
 SUBMIT = ("task=submit", "task.submit=true", "task.cpus=1", "task.time=00:10:00")
@@ -52,3 +52,20 @@ def test_a_job_of_another_size_than_the_training_is_refused_in_one_sentence(slur
     sweep = subprocess.run([*words, "-m", "seed=1,2"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert sweep.returncode != 0 and "a sweep (-m) is started once" in sweep.stderr
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_multirun_submits_a_job_for_each_combination(slurm, root, tmp_path):
+    words = ["--quick", "--slurm", *TRAINING, "trainer.epochs=1", "trainer.epoch_draws=null", "model=small"]
+    few = ["seed=1", "sampler=none,smote", "task.cpus=1", "task.time=00:10:00"]
+    line = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
+    ended = subprocess.run([root / "multirun.sh", *words, *few], **line)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("submitted as job") == 2
+    wait_until_empty()
+    folders = sorted((tmp_path / "outputs" / "multirun-quick" / "train").iterdir())
+    assert [result(folder)["status"] for folder in folders] == ["finished", "finished"]
+    again = subprocess.run([root / "multirun.sh", *words, *few], **line)
+    assert again.stdout.count("is finished") == 2 and "submitted as job" not in again.stdout.replace(
+        "not submitted", ""
+    )
