@@ -81,11 +81,11 @@ def show(sweep: Sweep) -> None:
     found = rows(sweep)
     if not found:
         return
-    table = Table(title="Means over seeds", title_justify="left", show_edge=False, pad_edge=False)
-    table.add_column("choices")
+    table = Table(title="Means over seeds", title_justify="left", box=None, pad_edge=False)
+    table.add_column("choices", overflow="fold")
     table.add_column("runs", justify="right")
     for part, _, title in COLUMNS:
-        table.add_column(f"{part.removeprefix('test_')} {title}", justify="right")
+        table.add_column(f"{part.removeprefix('test_')} {title}", justify="right", min_width=13)
     for label, count, means in found:
         table.add_row(escape(label), str(count), *("-" if item is None else str(item) for item in means))
     console.print(table)
