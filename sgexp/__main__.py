@@ -1,7 +1,7 @@
 """The command ``python -m sgexp``: parse, compose, check, dispatch. Nothing heavy is imported before that is right.
 
 A person's mistake ends in one sentence and exit code 2 (a wrong question) or 1 (unusable data); Ctrl-C in 130,
-a cluster's request to stop (SIGTERM, SIGUSR1) in 75.
+a cluster's request to stop (SIGTERM, SIGUSR1), and one that killed a process of a run, in 75.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sgexp import usage
-from sgexp.errors import ConfigError, Preempted, UserError
+from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
 from sgexp.ranks import PATIENCE_SECONDS, place, tell
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as interrupt:
         if place().rank == 0 and not _follows():  # the others end with the first
             print(f"\nsgexp: {interrupt.args[0] if interrupt.args else 'interrupted'}", file=sys.stderr)
-        return interrupt.exit_code if isinstance(interrupt, Preempted) else INTERRUPTED
+        return interrupt.exit_code if isinstance(interrupt, Preempted | ProcessLost) else INTERRUPTED
 
 
 def _follows() -> bool:

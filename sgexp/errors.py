@@ -18,6 +18,12 @@ class Preempted(KeyboardInterrupt):
     exit_code = 75  # sysexits.h: a temporary failure, to be tried again
 
 
+class ProcessLost(KeyboardInterrupt):
+    """Another process of a distributed run was killed, or its machine was lost; the run can go on with a new one."""
+
+    exit_code = 75
+
+
 class ConfigError(UserError):
     """The question was asked wrongly (unknown key, wrong type, value out of range): nothing was touched yet."""
 

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader
 
 from sgexp.console import interrupts_not_inherited
 from sgexp.errors import ConfigError
+from sgexp.learning import watching
 from sgexp.learning.callbacks import MetricsFile, TrainingProgress
 from sgexp.learning.checkpoint import SafeCheckpointIO
 from sgexp.learning.gather import gather_by_row
@@ -72,7 +73,12 @@ class Trainer(pl.Trainer):
         try:
             yield
         except (SystemExit, Exception) as ended:  # also an error while it tidied up, such as a lost connection
-            if not _began_with_interrupt(ended):
+            asked = _began_with_interrupt(ended)
+            lost = None if asked else watching.lost(self._processes(), ended)
+            watching.end(self._processes())
+            if lost is not None:
+                raise lost from ended
+            if not asked:
                 raise
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -80,11 +86,8 @@ class Trainer(pl.Trainer):
             raise KeyboardInterrupt from ended
 
     def _processes(self) -> list[subprocess.Popen[str]]:
-        """The further processes that this trainer started; who is taken off the list is no longer watched.
-
-        (Lightning looks after them from a thread, and kills this process when one of them ends with an error.)
-        """
-        return getattr(self.strategy.launcher, "procs", [])
+        """The further processes that this trainer started; who is taken off the list is no longer watched."""
+        return getattr(self.strategy, "started", [])
 
     def disband(self) -> None:
         """Part from the other processes of a distributed run after the last common work.
@@ -113,7 +116,10 @@ class Processes(DDPStrategy):
     """Lightning's DDP, whose further processes Ctrl-C does not reach: the first one ends them.
 
     (Were they to end by themselves while it waits for them to join, it would wait for half an hour.)
+    They are watched here, not by Lightning: it kills this process without a word when one of them is killed.
     """
+
+    started: list[subprocess.Popen[str]]
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()
@@ -124,6 +130,8 @@ class Processes(DDPStrategy):
         def start_shielded() -> None:
             with interrupts_not_inherited():
                 start()
+            self.started, self._launcher.procs = self._launcher.procs, []  # type: ignore[union-attr]
+            watching.watch(self.started)
 
         self._launcher._call_children_scripts = start_shielded  # type: ignore[union-attr, method-assign]
 

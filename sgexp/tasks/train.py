@@ -13,7 +13,7 @@ from sgexp.console import console, interrupts_later
 from sgexp.data.audit import audit
 from sgexp.data.split import PARTS, Split
 from sgexp.data.splits import stored_split
-from sgexp.errors import DataError
+from sgexp.errors import DataError, ProcessLost
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning import processes
 from sgexp.learning.checkpoint import load_weights
@@ -68,6 +68,8 @@ def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
             if run.writes:
                 logger.start(records.about(config, run))
             results = experiment(config, run, logger, requests)
+    except ProcessLost as lost:
+        raise ProcessLost(f"{lost}; go on with: python -m sgexp resume={run.folder}") from None
     except KeyboardInterrupt:
         if requests.heard is not None:
             raise preempted(run, requests.heard) from None

@@ -3,6 +3,8 @@
 import os
 import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,6 +74,36 @@ def test_ctrl_c_ends_all_processes_and_the_run_goes_on(epochs, tiny_run, tmp_pat
     assert ended.code == 130, ended.err
     assert f"resume={only_run(tmp_path).relative_to(tmp_path)}" in ended.sentence
     assert result(only_run(tmp_path))["status"] == "interrupted"
+    with pytest.raises(ProcessLookupError):  # nobody of the command's process group is left
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
+
+
+def second_process(process):
+    """Return the number of the process that the command has started, or None as long as there is none."""
+    for number in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+        with suppress(OSError):
+            if b"LOCAL_RANK=1" in Path(f"/proc/{number}/environ").read_bytes():
+                return int(number)
+    return None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc")
+def test_a_process_that_is_killed_takes_the_run_down_with_one_message(tmp_path):
+    process = start("size=tiny", *DDP, "trainer.epochs=600", "callbacks.progress=false", "logger=none", cwd=tmp_path)
+    histories = tmp_path / "outputs" / "train"
+    wait_for(lambda: any(len(path.read_text().splitlines()) > 2 for path in histories.glob("*/metrics.csv")), process)
+    lost = second_process(process)
+    os.kill(lost, signal.SIGKILL)
+    process.wait(timeout=60)
+    ended = end(process)
+    folder = only_run(tmp_path)
+    assert ended.code == 75, ended.err
+    assert f"process 1 of the run (pid {lost}) was ended from outside by SIGKILL" in ended.sentence
+    assert f"go on with: python -m sgexp resume={folder.relative_to(tmp_path)}" in ended.sentence
+    assert result(folder)["status"] == "interrupted"
     with pytest.raises(ProcessLookupError):  # nobody of the command's process group is left
         for _ in range(100):
             os.killpg(process.pid, 0)

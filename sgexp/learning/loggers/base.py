@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from rich.markup import escape
 
 from sgexp.console import console
-from sgexp.errors import ConfigError, Preempted, UserError
+from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
 from sgexp.evaluation.predictions import Predictions
 
 INTERRUPTED = 130  # as the command ends on Ctrl-C
@@ -122,7 +122,7 @@ def exit_code(error: BaseException) -> int:
     """Return the exit code with which the command answers an error."""
     if isinstance(error, UserError):
         return error.exit_code
-    if isinstance(error, Preempted):
+    if isinstance(error, Preempted | ProcessLost):
         return error.exit_code
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
