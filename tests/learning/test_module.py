@@ -271,3 +271,24 @@ def test_two_processes_train_and_predict_like_one(tmp_path):
     np.testing.assert_allclose(predicted_one["logits"], predicted_two["logits"], atol=1e-3)
     assert one["scores"] == pytest.approx(two["scores"], abs=1e-4)
     assert len(history_one) == len(history_two) == 3, "one process writes the history"
+
+
+@pytest.mark.parametrize("way", ["naive", "ours"])
+def test_the_history_is_not_deleted_on_resume(way, tmp_path):
+    """Lightning's CSVLogger begins its file anew; only the rows after the resume are left."""
+
+    def part(epochs, resume=None):
+        if way == "ours":
+            fit(tmp_path, trainer=config(epochs=epochs), resume=resume)
+            return history(tmp_path)
+        logger = pl.loggers.CSVLogger(tmp_path, name="", version="")
+        trainer = make_trainer(config(epochs=epochs), tmp_path / "run", callbacks=QUIET)
+        trainer.loggers = [logger]
+        trainer.fit(make_module(), datamodule=make_data(), ckpt_path=resume)
+        return history(tmp_path)
+
+    assert [row["epoch"] for row in part(2) if row["val/top1"]] == ["0", "1"]
+    folder = tmp_path / ("run" if way == "naive" else "")
+    rows = part(4, resume=folder / "checkpoints" / "last.ckpt")
+    kept = [row["epoch"] for row in rows if row["val/top1"]]
+    assert kept == (["2", "3"] if way == "naive" else ["0", "1", "2", "3"])
