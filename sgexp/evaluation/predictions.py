@@ -38,11 +38,18 @@ class Predictions:
         types = {"row": np.int64, "energy_kev": np.float32, "label": np.int64, "logits": np.float32}
         for name in COLUMNS:
             object.__setattr__(self, name, np.asarray(getattr(self, name)).astype(types.get(name, np.str_), copy=False))
-            if len(getattr(self, name)) != len(self.row):
-                raise ValueError(f"predictions: {name} has {len(getattr(self, name))} rows, row has {len(self.row)}")
+            if getattr(self, name).ndim == 0 or len(getattr(self, name)) != len(np.atleast_1d(self.row)):
+                raise ValueError(f"predictions: {name} has not as many rows as 'row'")
         object.__setattr__(self, "classes", np.asarray(self.classes).astype(np.int64, copy=False))
+        flat = [name for name in (*COLUMNS, "classes") if name != "logits" and getattr(self, name).ndim != 1]
+        if flat:
+            raise ValueError(f"predictions: {flat[0]} must be one-dimensional")
         if self.logits.shape != (len(self.row), len(self.classes)):
             raise ValueError(f"predictions: logits are {self.logits.shape}, not {(len(self.row), len(self.classes))}")
+        for name in ("label", "classes"):
+            groups = getattr(self, name)
+            if len(groups) and not 1 <= groups.min() <= groups.max() <= 230:
+                raise ValueError(f"predictions: {name} are no space-group numbers, which go from 1 to 230")
         if len(np.unique(self.classes)) != len(self.classes):
             raise ValueError("predictions: a space group occurs twice among the classes")
 

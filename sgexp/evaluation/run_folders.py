@@ -21,6 +21,10 @@ TEST_PARTS = ("test_family", "test_material")  # the headline first
 def read_test_predictions(folder: Path, part: str) -> Predictions:
     """Return a run's test predictions of one column, ``test_family`` or ``test_material``."""
     predictions = Predictions.load(folder / "predictions_test.npz")
+    if not np.isfinite(predictions.logits).all():
+        raise DataError(
+            f"{folder}: the logits are not finite numbers: training has diverged, there is nothing to compare"
+        )
     rows = [row for row, where, _, _ in _split_rows(folder) if where == part]
     return predictions.take(np.isin(predictions.row, rows))
 

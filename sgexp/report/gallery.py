@@ -46,11 +46,17 @@ class Gallery:
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together: a file may come from anywhere."""
+        stacks_of = ("patterns", "base", "partner")
+        for item in fields(self):
+            if item.name not in stacks_of and getattr(self, item.name).ndim != 1:
+                raise ValueError(f"gallery: {item.name} must be one-dimensional")
+        if np.ndim(self.base) != 4 or np.shape(self.base) != np.shape(self.partner):
+            raise ValueError("gallery: base and partner differ in shape")
         judged, mixed = ("row", "patterns", "formula"), [item.name for item in fields(self)][3:]
         for names in (judged, mixed):
             if len({len(getattr(self, name)) for name in names}) != 1:
                 raise ValueError(f"gallery: {', '.join(names)} differ in length")
-        for name in ("patterns", "base", "partner"):
+        for name in stacks_of:
             stacks = getattr(self, name)
             if (
                 stacks.ndim != 4

@@ -3,6 +3,7 @@ import pytest
 
 from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
+from sgexp.npz import save_npz
 
 from .examples import predictions, random_predictions
 
@@ -58,3 +59,21 @@ def test_parts_over_the_same_classes_are_joined_in_order():
     np.testing.assert_array_equal(joined.key, made.key)
     with pytest.raises(ValueError, match="classes"):
         Predictions.concatenate([predictions([1], [[0.0]], [1]), predictions([1], [[0.0]], [2])])
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("row", lambda column: column[:, None]),
+        ("label", lambda column: column + 500),
+        ("classes", lambda column: column - column.min()),
+        ("family", lambda column: column[:1]),
+        ("classes", lambda column: column[:, None]),
+        ("label", lambda column: np.int64(3)),
+    ],
+)
+def test_files_of_strangers_are_refused_in_a_sentence(name, damage, tmp_path):
+    columns = vars(random_predictions(3))
+    save_npz(tmp_path / "p.npz", 1, **{**columns, name: damage(columns[name])})
+    with pytest.raises(DataError, match=r"p\.npz holds no predictions"):
+        Predictions.load(tmp_path / "p.npz")

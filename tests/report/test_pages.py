@@ -14,6 +14,7 @@ from PIL import Image
 from sgexp.errors import ConfigError, DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.evaluation.schema import EvaluationConfig
+from sgexp.npz import save_npz
 from sgexp.report import exports, figures
 from sgexp.report.charts import charts
 from sgexp.report.collect import collect, find_folders, read_run
@@ -134,6 +135,20 @@ def test_a_page_is_made_again_only_when_its_run_has_changed(tiny_run, tmp_path):
     assert len(made.out_of_date(None)) == 1
 
 
+def test_a_page_that_cannot_be_made_is_listed_with_the_reason_and_the_others_are_made(tiny_run, tmp_path):
+    folders = [other_run(tiny_run[0], tmp_path / "outputs" / name, 0) for name in ("broken", "good")]
+    found = collect(folders)
+    made = Report(tmp_path / "report", tmp_path, found, leaderboard(found.runs), CONFIG, [])
+    broken, good = (made.page(run) for run in found.runs)
+    (broken / "in the way").mkdir(parents=True)
+    made.write_pages(made.out_of_date(None))
+    assert inputs_of(good) is not None
+    ((path, reason),) = made.not_made
+    assert path == folders[0] and "IsADirectoryError" in reason and "\n" not in reason
+    made.write_tables()
+    assert "its page was not made: IsADirectoryError" in (tmp_path / "report" / "index.html").read_text()
+
+
 def test_a_page_of_somebody_else_is_not_written_over(tmp_path):
     (tmp_path / "index.html").write_text("<h1>mine</h1>")
     with pytest.raises(ConfigError, match="did not write"):
@@ -183,9 +198,9 @@ def test_predictions_of_groups_that_do_not_exist_are_not_shown(outputs, tmp_path
     folder = tmp_path / "run"
     shutil.copytree(outputs / "train" / "smote-1", folder)
     found = Predictions.load(folder / "predictions_test.npz")
-    Predictions(**{**vars(found), "classes": found.classes + 500}).save(folder / "predictions_test.npz")
+    save_npz(folder / "predictions_test.npz", 1, **{**vars(found), "classes": found.classes + 500})
     details = read_details(read_run(folder), CONFIG)
-    assert set(details.parts) == {"validation"} and "outside 1 ... 230" in details.missing[0][1]
+    assert set(details.parts) == {"validation"} and "go from 1 to 230" in details.missing[0][1]
 
 
 def test_every_chart_has_its_numbers_as_a_table_and_intervals(outputs):
@@ -279,3 +294,14 @@ def test_text_stands_out_from_its_paper(theme):
     for ink, paper in [*pairs, ("warn", "warn-paper")]:
         bright, dark = sorted((luminance(colours[ink]), luminance(colours[paper])), reverse=True)
         assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ink, paper)
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [("row", lambda array: array[:, None]), ("weight", lambda array: array[:, None]), ("base", lambda a: a[..., :-1])],
+)
+def test_a_gallery_whose_arrays_do_not_fit_is_left_out(name, damage, outputs, tmp_path):
+    arrays = vars(Gallery.load(outputs / "train" / "smote-1" / "gallery.npz"))
+    save_npz(tmp_path / "gallery.npz", 1, **{**arrays, name: damage(arrays[name])})
+    with pytest.raises(DataError, match="holds no gallery"):
+        Gallery.load(tmp_path / "gallery.npz")
