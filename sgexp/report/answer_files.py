@@ -1,10 +1,10 @@
-"""Answers on disk as they are given: predictions.csv, predictions.json refused.csv; whole when interrupted."""
+"""Answers on disk as they are given: predictions.csv, predictions.json, refused.csv; whole when interrupted."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from sgexp.console import interrupts_later
 from sgexp.crystallography.groups import space_group
 from sgexp.errors import DataError
 from sgexp.evaluation.levels import LEVELS, level_probabilities
+from sgexp.report.exports import harmless
 
 TOP = 5
 SCHEMA_VERSION = 1
@@ -67,7 +69,7 @@ class Answer:
 
     def row(self) -> list[Any]:
         """Return the row of predictions.csv."""
-        cells: list[Any] = [self.file, self.key, self.patterns, str(self.calibrated).lower()]
+        cells: list[Any] = [harmless(self.file), harmless(self.key), self.patterns, str(self.calibrated).lower()]
         for group, probability in self.top:
             cells += [group, symbol(group), f"{probability:.6f}"]
         cells += [""] * (3 * (TOP - len(self.top)))
@@ -105,11 +107,11 @@ def symbol(group: int) -> str:
 class AnswerFiles:
     """The three files, open for writing: each call of ``write`` leaves them readable up to its end.
 
-    Used as a context manager; on the way out, also by Ctrl-C, the JSON is closed.
+    Used as a context manager; on the way out, also by Ctrl-C, the JSON is closed with what ``notes()`` then returns.
     """
 
-    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, header: Mapping[str, Any], notes: Callable[[], Sequence[str]] = tuple) -> None:
+        self.folder, self._notes = folder, notes
         try:
             self._csv = (folder / "predictions.csv").open("w", newline="", encoding="utf-8")
             self._refused = (folder / "refused.csv").open("w", newline="", encoding="utf-8")
@@ -127,7 +129,8 @@ class AnswerFiles:
         try:
             for answer in answers:
                 if answer.probabilities is None:
-                    csv.writer(self._refused).writerow((answer.file, answer.key, answer.reason))
+                    told = (answer.file, answer.key, answer.reason)
+                    csv.writer(self._refused).writerow([harmless(text) for text in told])
                     continue
                 csv.writer(self._csv).writerow(answer.row())
                 self._json.write(f"{self._comma}\n  {json.dumps(answer.record(), allow_nan=False)}")
@@ -144,9 +147,10 @@ class AnswerFiles:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._json.write("\n ]\n}\n")
-            for file in (self._csv, self._refused, self._json):
-                file.close()
+            with interrupts_later():
+                self._json.write(f'\n ],\n "notes": {json.dumps(list(self._notes()))}\n}}\n')
+                for file in (self._csv, self._refused, self._json):
+                    file.close()
         except OSError as fault:
             if kind is None:
                 raise self._disk_error(fault) from fault

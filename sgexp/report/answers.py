@@ -88,9 +88,9 @@ def answers_table(answers: Sequence[Answer], named: int) -> Table:
     more = f" (the first {len(answers)} of {named:,}; predictions.csv has all)" if named > len(answers) else ""
     table = Table(title=f"Likeliest space groups{more}", title_justify="left", title_style="bold", show_lines=True)
     table.add_column("crystal", overflow="fold")
-    table.add_column("five likeliest")
+    table.add_column("five likeliest", no_wrap=True)
     for title in _LEVEL_TITLES.values():
-        table.add_column(title)
+        table.add_column(title, overflow="fold")
     for answer in answers:
         groups = [escape(f"{value:6.1%}  {symbol(group)} ({group})") for group, value in answer.top]
         best = [answer.best(level) for level in LEVELS]

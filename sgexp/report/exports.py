@@ -30,7 +30,7 @@ def csv_text(sets: Sequence[TestSet]) -> str:
             where = (run.split, run.split_digest, show(item.leaky), "; ".join(row.stamps))
             settings = [*(run.choice(group) for group in GROUPS_SHOWN), *(told.get(key, "") for key in differing)]
             seconds = "" if run.seconds is None else f"{run.seconds:g}"
-            texts = [_harmless(text) for text in (*who, *where, *settings)]
+            texts = [harmless(text) for text in (*who, *where, *settings)]
             writer.writerow([*texts, *_figures(run), seconds])
     return stream.getvalue()
 
@@ -43,7 +43,8 @@ def _figures(run: Run) -> list[str]:
     return told
 
 
-def _harmless(text: str) -> str:
+def harmless(text: str) -> str:
+    """Keep a spreadsheet from running a text: one that begins as a formula gets an apostrophe before it."""
     return f"'{text}" if text.startswith(_FORMULA) and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text) else text
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 _CRYSTALS_AT_ONCE, _PATTERNS_AT_ONCE = 128, 1024  # what is in memory, coded, between two writes
 _SHOWN = 20  # rows of the table in the terminal
 _DRAWN = 8  # crystals in the picture
+_SENTENCES = 5  # of one kind of difference, each with a number of its own
+_WHOLE_SLICES = 1.15  # a simulated crystal is cut after a whole cell: thicknesses within one data set are so far apart
 
 
 @dataclass
@@ -55,6 +59,8 @@ def predict(config: Config) -> None:
     trained = TrainedRun.open(config)
     files = find_inputs(Path(config.input).expanduser())
     temperature = trained.temperature()
+    namer = Namer(config, trained, temperature.value)
+    odd = Oddities(namer)
     with interrupts_later():
         run = open_folder(config)
     tally = Tally()
@@ -66,25 +72,27 @@ def predict(config: Config) -> None:
             if files.passed_over:
                 notes.append(f"files of other kinds that were passed over: {files.passed_over:,}")
             say(notes)
-            namer = Namer(config, trained, temperature.value)
-            with AnswerFiles(run.folder, header(trained, temperature.value, notes)) as out, progress() as bar:
+            begun = header(trained, temperature.value)
+            with AnswerFiles(run.folder, begun, lambda: [*notes, *odd.notes()]) as out, progress() as bar:
                 task = bar.add_task("naming crystals", total=files.crystals)
                 crystals = itertools.chain(files.refused, files.read(namer.transform.pixels))
                 for chunk in chunks(crystals):
-                    notes += namer.say_differences(chunk)
                     found = namer.answers(chunk)
                     with interrupts_later():  # what is written is whole, and counted
                         keep(found, out, tally)
+                        odd.count(chunk, found)
                     bar.update(task, completed=min(files.crystals, tally.named + tally.refused - len(files.refused)))
+            say(odd.notes())
             run.update(
                 crystals={"named": tally.named, "refused": tally.refused, "uncalibrated": tally.uncalibrated},
                 scaled=tally.scaled,
                 temperature={"value": temperature.value, "samples": temperature.samples, "note": temperature.note},
-                notes=notes,
+                notes=[*notes, *odd.notes()],
             )
             if tally.first:
                 answers.draw_answers(tally.first, run.path("predictions.png"))
     except KeyboardInterrupt:
+        say(odd.notes())
         raise KeyboardInterrupt(
             f"interrupted after {tally.named:,} crystals were named: predictions.csv in {run.folder} has them"
         ) from None
@@ -145,9 +153,9 @@ def say(notes: Iterable[str]) -> None:
         console.print(f"  [yellow]- {escape(note)}[/yellow]")
 
 
-def header(trained: TrainedRun, temperature: float, notes: list[str]) -> dict[str, Any]:
+def header(trained: TrainedRun, temperature: float) -> dict[str, Any]:
     """Return what predictions.json says before its crystals."""
-    return {"source": trained.facts(), "temperature": temperature, "groups": trained.classes.tolist(), "notes": notes}
+    return {"source": trained.facts(), "temperature": temperature, "groups": trained.classes.tolist()}
 
 
 def chunks(crystals: Iterable[InputCrystal]) -> Iterator[list[InputCrystal]]:
@@ -174,7 +182,6 @@ class Namer:
         self.learned: Calibration = trained.calibration
         self.scales = config.task.exposure == "auto" and self.transform.code == "log"
         self._inference: dict[int, Inference] = {}
-        self._said_differences = False
 
     def answers(self, chunk: list[InputCrystal]) -> list[tuple[Answer, np.ndarray | None]]:
         """Return an answer, or a refusal, for each crystal in order, and the patterns that the network saw."""
@@ -207,23 +214,6 @@ class Namer:
                 )
         return [(found[index], coded.get(index)) for index in range(len(chunk))]
 
-    def say_differences(self, chunk: list[InputCrystal]) -> list[str]:
-        """Say once, before the first crystals are named, in what they differ from those of training."""
-        scales = [crystal.scale for crystal in chunk if crystal.patterns is not None]
-        if self._said_differences or not scales:
-            return []
-        self._said_differences = True
-        given = gathered(scales)
-        exposure = self.transform.code == "log" and not self.scales
-        said = differences(self.learned, given, self.transform.pixels, exposure_matters=exposure)
-        if np.isnan(given.q_width):
-            said.append(
-                "the files do not say their camera length (1/Å a pixel): pictures must be as wide as those of "
-                "training, cropped around the direct beam"
-            )
-        say(said)
-        return said
-
     def _too_few(self, crystal: InputCrystal) -> str:
         """Say why a crystal has not patterns enough for a network that takes just so many."""
         count = 0 if crystal.patterns is None else len(crystal.patterns)
@@ -254,6 +244,69 @@ class Namer:
                 network = AveragedViews(network, picks=windows(PATTERNS, count))
             self._inference[key] = Inference(network, self.transform.standardise, self.config.trainer)
         return self._inference[key]
+
+
+class Oddities:
+    """In what the crystals that were named differ from those of training: every sentence, and of how many it is true.
+
+    Camera length, band limit, thickness and beam energy are compared crystal by crystal. Mean intensities, and
+    thicknesses that are nearly right, differ between the crystals of any data set: of these the median counts.
+    """
+
+    def __init__(self, namer: Namer) -> None:
+        self.learned, self.pixels = namer.learned, namer.transform.pixels
+        self.exposure = namer.transform.code == "log" and not namer.scales
+        self._crystals: Counter[str] = Counter()
+        self._near: list[float] = []
+        self._intensities: list[float] = []
+        self._named = 0
+
+    def count(self, chunk: Iterable[InputCrystal], found: Iterable[tuple[Answer, np.ndarray | None]]) -> None:
+        """Compare the crystals of a chunk that were named."""
+        for crystal, (answer, _) in zip(chunk, found, strict=True):
+            if answer.probabilities is None:
+                continue
+            self._named += 1
+            given = gathered([crystal.scale])
+            if math.isfinite(given.mean_intensity):
+                self._intensities.append(given.mean_intensity)
+            if self._nearly_as_thick(given.thickness):
+                self._near.append(given.thickness)
+                given = replace(given, thickness=math.nan)
+            self._crystals.update(differences(self.learned, given, self.pixels, exposure_matters=False))
+            if math.isnan(given.q_width):
+                self._crystals[
+                    "the files do not say their camera length (1/Å a pixel): pictures must be as wide as those of "
+                    "training, cropped around the direct beam"
+                ] += 1
+
+    def notes(self) -> list[str]:
+        """Return each sentence once, with its number of crystals; of many of one kind the most frequent."""
+        kinds: dict[str, list[tuple[str, int]]] = {}
+        for sentence, crystals in [*self._medians(), *self._crystals.most_common()]:
+            kinds.setdefault(sentence.partition(":")[0], []).append((sentence, crystals))
+        told = []
+        for kind, sentences in kinds.items():
+            told += [f"{sentence} ({self._of_all(crystals)})" for sentence, crystals in sentences[:_SENTENCES]]
+            if rest := sentences[_SENTENCES:]:
+                crystals = sum(number for _, number in rest)
+                told.append(f"{kind}: {len(rest):,} other values unlike training's ({self._of_all(crystals)})")
+        return told
+
+    def _medians(self) -> list[tuple[str, int]]:
+        found = []
+        for name, values in (("thickness", self._near), ("mean_intensity", self._intensities)):
+            median = replace(Calibration(), **{name: float(np.median(values)) if values else math.nan})
+            said = differences(self.learned, median, self.pixels, exposure_matters=self.exposure)
+            found += [(sentence, len(values)) for sentence in said]
+        return found
+
+    def _nearly_as_thick(self, thickness: float) -> bool:
+        learned = self.learned.thickness
+        return learned / _WHOLE_SLICES <= thickness <= learned * _WHOLE_SLICES
+
+    def _of_all(self, crystals: int) -> str:
+        return f"{crystals:,} of {self._named:,} crystals"
 
 
 def keep(found: list[tuple[Answer, np.ndarray | None]], out: AnswerFiles, tally: Tally) -> None:

@@ -60,6 +60,8 @@ def test_the_runs_own_crystals_get_the_answers_of_its_test_and_levels_add_up(tin
         assert int(rows[place]["group_1"]) == found[0]["group"] and rows[place]["calibrated"] == "true"
         check_levels(by_place[place], dict(zip(tested.classes.tolist(), probabilities.tolist(), strict=True)))
     assert result(folder)["crystals"] == {"named": 60, "refused": 0, "uncalibrated": 0}
+    notes = result(folder)["notes"]
+    assert entries["notes"] == notes and not any("these" in note for note in notes)  # its own scale is no difference
     assert result(folder)["task"] == "predict" and (folder / "predictions.png").stat().st_size > 10_000
 
 
@@ -160,6 +162,40 @@ def test_a_stacked_network_refuses_too_few_patterns_and_sees_too_many_in_subsets
     assert many["file"] == "five.npy" and many["patterns"] == "5" and many["calibrated"] == "false"
 
 
+def test_each_crystal_of_another_scale_counts_wherever_it_is_in_the_input(tiny_run, tiny_files, tmp_path):
+    with h5py.File(tiny_files / "batch_train_0.h5") as source, h5py.File(tmp_path / "many.h5", "w") as file:
+        key = sorted(source)[0]
+        for index in range(133):
+            name = f"{index:03d}"
+            source.copy(key, file, name)
+            if index >= 130:  # after what is named at once, and too few for any median
+                file[name]["sgexp"].attrs["q_pixel"] = file[name]["sgexp"].attrs["q_pixel"] * 1.5
+            if index in (0, 131):
+                file[name].attrs["energy_keV"] = 300.0
+            if index == 132:
+                file[name]["sgexp"].attrs["thickness"] = np.full(3, 500.0)
+    ended = command("task=predict", f"run={tiny_run[0]}", f"input={tmp_path / 'many.h5'}", cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    folder = predicted(tmp_path)
+    notes = json.loads((folder / "predictions.json").read_text())["notes"]
+    assert notes == result(folder)["notes"] and len(notes) == len(set(notes))
+    counted = {note.partition(":")[0]: note for note in notes if "of 133 crystals" in note}
+    crystals = {"camera length": 3, "beam energy": 2, "thickness": 1}
+    assert {kind: int(note.rpartition("(")[2].split()[0]) for kind, note in counted.items()} == crystals
+    assert all(ended.words.count(note) == 1 for note in counted.values())
+
+
+def test_differences_with_a_number_for_every_crystal_do_not_become_a_note_each(tiny_run, tiny_files, tmp_path):
+    with h5py.File(tiny_files / "batch_train_0.h5") as source, h5py.File(tmp_path / "many.h5", "w") as file:
+        key = sorted(source)[0]
+        for index in range(30):
+            source.copy(key, file, str(index))
+            file[str(index)]["sgexp"].attrs["thickness"] = np.full(3, 300.0 + 5 * index)
+    command("task=predict", f"run={tiny_run[0]}", f"input={tmp_path / 'many.h5'}", cwd=tmp_path)
+    thick = [note for note in result(predicted(tmp_path))["notes"] if note.startswith("thickness")]
+    assert len(thick) == 6 and "25 other values" in thick[-1] and "(25 of 30 crystals)" in thick[-1]
+
+
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_named(tiny_run, tmp_path):
     many = np.random.default_rng(0).random((20_000, 1, 32, 32), dtype=np.float32)
@@ -173,5 +209,9 @@ def test_ctrl_c_keeps_what_was_named(tiny_run, tmp_path):
     folder = predicted(tmp_path)
     named = len(table(folder / "predictions.csv"))
     assert 100 <= named < 20_000 and f"{named:,} crystals" in ended.sentence
-    assert len(json.loads((folder / "predictions.json").read_text())["crystals"]) == named
+    entries = json.loads((folder / "predictions.json").read_text())
+    assert len(entries["crystals"]) == named
+    assert any(
+        "camera length (1/Å a pixel)" in note and f"({named:,} of {named:,}" in note for note in entries["notes"]
+    )
     assert result(folder)["status"] == "interrupted"
