@@ -112,7 +112,10 @@ def listed(composer: Composer, arguments: Arguments) -> tuple[list[str], list[Jo
     """
     own, all_overrides = composer.jobs(arguments.overrides)
     jobs: list[Job] = []
-    shown = len(all_overrides) > _MANY and console.is_terminal
+    many = len(all_overrides) > _MANY
+    shown = many and console.is_terminal
+    if many and not shown:
+        console.print(f"checking {len(all_overrides):,} jobs")
     with progress(transient=True) if shown else nullcontext() as bar:
         task = bar.add_task("checking jobs", total=len(all_overrides)) if bar else None
         for number, overrides in enumerate(all_overrides, start=1):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -20,6 +21,7 @@ from sgexp.errors import ConfigError, UserError
 from sgexp.runs import RunResult
 
 RESULT = "result.json"
+MOST_SECONDS = 1e9  # some thirty years: no run took longer, and a time in words cannot be far longer
 MOST_BYTES = 4_000_000  # a result.json is some 20 kB; what is far larger was not written by sgexp
 NOT_RUNS = ("report", "sweeps")  # what else lies in output_dir
 ENDS = ("value", "low", "high")
@@ -106,7 +108,10 @@ def collect(folders: Sequence[Path], progress: Callable[[int], None] | None = No
 def find_folders(
     runs: Sequence[str] | None, output_dir: Path, own: Path | None = None, key: str = "report.runs"
 ) -> list[Path]:
-    """Return the folders to read: at or below ``runs`` (patterns too), else below ``output_dir``; never ``own``."""
+    """Return the folders to read: at or below ``runs`` (patterns too), else below ``output_dir``; never ``own``.
+
+    A link that is named is followed; one that a pattern matches, or that lies in a folder, is not.
+    """
     kept_out = set() if own is None else {own.resolve()}
     if runs is None:
         if not output_dir.is_dir():
@@ -115,15 +120,22 @@ def find_folders(
         return list(dict.fromkeys(_below(output_dir, apart)))
     found: list[Path] = []
     for text in runs:
-        paths = (
-            [Path(text)] if Path(text).is_dir() else [Path(path) for path in sorted(glob.glob(text, recursive=True))]
-        )
-        folders = [path for path in paths if path.is_dir() and not path.is_symlink()]
+        folders = [Path(text)] if Path(text).is_dir() else [path for path in _matching(text) if path.is_dir()]
         if not folders:
             raise ConfigError(f"{key}: {text} names no folder")
         for folder in folders:
             found.extend(_below(folder, kept_out | {(folder / name).resolve() for name in NOT_RUNS}))
     return list({path.resolve(): path for path in found}.values())
+
+
+def _matching(pattern: str) -> Iterator[Path]:
+    """Yield what a pattern matches, in order, without what lies behind a link that the pattern does not name."""
+    named = list(itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts))
+    for text in sorted(glob.glob(pattern, recursive=True)):
+        path = Path(text)
+        found = [path, *path.parents][: len(path.parts) - len(named)]
+        if not any(step.is_symlink() for step in found):
+            yield path
 
 
 def _below(folder: Path, apart: set[Path]) -> Iterator[Path]:
@@ -208,7 +220,7 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
             for part, item in _mapping(record.get("counts", {}), "counts").items()
         },
         started=_text(record.get("started", ""), "started"),
-        seconds=_number(record.get("wall_seconds"), "wall_seconds"),
+        seconds=_seconds(record.get("wall_seconds"), "wall_seconds"),
         memory_mb=_number(record.get("peak_memory_mb"), "peak_memory_mb"),
         error=_text(record.get("error", ""), "error"),
     )
@@ -256,6 +268,11 @@ def _number(value: Any, key: str) -> float | None:
         raise UserError(f"its {key} is no number")
     number = float(value)
     return number if abs(number) < 1e15 else None  # also NaN
+
+
+def _seconds(value: Any, key: str) -> float | None:
+    number = _number(value, key)
+    return number if number is not None and 0 <= number <= MOST_SECONDS else None
 
 
 def _figures_by_part(value: Any, key: str) -> dict[str, dict[str, Figure]]:

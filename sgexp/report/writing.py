@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sgexp.errors import UserError
 from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.report import exports
 from sgexp.report.collect import Collection, Run
@@ -21,6 +22,13 @@ from sgexp.runs import write_text
 Progress = Callable[[int], None]
 
 
+def in_a_line(error: Exception) -> str:
+    """Return an exception of any kind as one short line; a sentence for people as it is."""
+    said = " ".join(str(error).split())[:200]
+    kind = type(error).__name__
+    return said if isinstance(error, UserError) else f"{kind}: {said}" if said else kind
+
+
 @dataclass
 class Report:
     """What a report shows, and the folder that it is written to; ``root`` is where its paths start."""
@@ -32,11 +40,14 @@ class Report:
     evaluation: EvaluationConfig
     figures: list[str]
     said: dict[str, Verdicts] = field(default_factory=dict)
+    not_made: list[tuple[Path, str]] = field(default_factory=list)  # runs that have no page of what is there, and why
 
     def write_tables(self) -> None:
         """Write the leaderboard as a page, as CSV and as Markdown; pages of runs are linked where they are."""
         there = {run.page for run in self.found.runs if self.page(run).exists()}
-        index = index_page(self.sets, self.found, there, self.figures, self.root, self.said)
+        pages = [(folder, f"its page was not made: {reason}") for folder, reason in self.not_made]
+        listed = Collection(self.found.runs, self.found.left_out + pages)
+        index = index_page(self.sets, listed, there, self.figures, self.root, self.said)
         write_page(self.folder / "index.html", index)
         for name, text in (("csv", exports.csv_text(self.sets)), ("md", exports.markdown_text(self.sets))):
             write_text(self.folder / f"leaderboard.{name}", text.encode("utf-8", "backslashreplace").decode("utf-8"))
@@ -62,9 +73,15 @@ class Report:
         return [(run, mark) for run, mark in marked if inputs_of(self.page(run)) != mark]
 
     def write_pages(self, runs: Sequence[tuple[Run, str]], progress: Progress | None = None) -> None:
-        """Write the pages of these runs; what is written stays, so an interrupted report goes on where it stopped."""
+        """Write the pages of these runs; what is written stays, so an interrupted report goes on where it stopped.
+
+        Files may hold anything: a run whose page cannot be made is noted, and the next goes on.
+        """
         plotly = place_plotly(self.folder)
         for number, (run, mark) in enumerate(runs, start=1):
-            write_page(self.page(run), run_page(read_details(run, self.evaluation), mark, plotly))
+            try:
+                write_page(self.page(run), run_page(read_details(run, self.evaluation), mark, plotly))
+            except Exception as error:
+                self.not_made.append((run.folder, in_a_line(error)))
             if progress is not None:
                 progress(number)

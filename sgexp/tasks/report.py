@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from sgexp.console import console, progress
-from sgexp.errors import UserError
+from sgexp.errors import ConfigError, UserError
 from sgexp.report import figures
 from sgexp.report.collect import RESULT, collect, find_folders
 from sgexp.report.leaderboard import leaderboard
 from sgexp.report.rendering import refuse_foreign
-from sgexp.report.writing import Report
+from sgexp.report.writing import Report, in_a_line
 
 if TYPE_CHECKING:
     from sgexp.config import Config
@@ -30,13 +30,30 @@ def report(config: Config) -> None:
     folder = Path(config.report.folder or Path(config.output_dir) / "report")
     refuse_foreign(folder)
     before = state(config, folder) if config.report.watch else {}
-    tell(make(config, folder))
+    made = make_if_any(config, folder, announced=True)
+    if made is not None:
+        tell(made)
     if config.report.watch:
         watch(config, folder, before)
 
 
-def make(config: Config, folder: Path) -> Report:
-    """Read the runs, write the leaderboard, then the pages that are out of date and the figures."""
+def make_if_any(config: Config, folder: Path, announced: bool = False) -> Report | None:
+    """Make the report; where runs are watched for, folders that are not there (yet) are told and cost no more."""
+    try:
+        find_folders(config.report.runs, Path(config.output_dir), folder)
+    except ConfigError as error:
+        if not config.report.watch:
+            raise
+        console.print(f"no runs yet ({escape(printable(str(error)))})", soft_wrap=True)
+        return None
+    return make(config, folder, announced)
+
+
+def make(config: Config, folder: Path, announced: bool = False) -> Report:
+    """Read the runs, write the leaderboard, then the pages that are out of date and the figures.
+
+    ``announced``: say that the leaderboard is there before the pages are made.
+    """
     output_dir = Path(config.output_dir)
     folders = find_folders(config.report.runs, output_dir, folder)
     with counting("reading results", len(folders)) as done:
@@ -49,13 +66,24 @@ def make(config: Config, folder: Path) -> Report:
         made.write_tables()
     waiting = made.out_of_date(config.report.pages)
     if waiting:
+        if announced:
+            pages = "the page of 1 run follows" if len(waiting) == 1 else f"pages of {len(waiting):,} runs follow"
+            console.print(
+                f"leaderboard ready at {escape(printable(str(folder / 'index.html')))}; {pages} "
+                "(Ctrl-C keeps those that are made)",
+                soft_wrap=True,
+            )
         with counting("pages of runs", len(waiting)) as done:
             try:
                 made.write_pages(waiting, done)
             finally:
                 made.write_tables()  # links the pages that are there, also after Ctrl-C
     if config.report.figures != "none":
-        made.figures = figures.write(made, config.report.figures)
+        try:
+            made.figures = figures.write(made, config.report.figures)
+        except Exception as error:  # files may hold anything, and the pages are there
+            console.print(f"[yellow]not all figures were made ({escape(printable(in_a_line(error)))})[/yellow]")
+            made.figures = figures.kept(folder)
         made.write_tables()
     return made
 
@@ -87,7 +115,17 @@ def tell(made: Report) -> None:
         console.print(f"[yellow]{folders} left out (the page lists all, with the reason):[/yellow]")
     for path, reason in left_out[:5]:
         console.print(f"  [dim]- {escape(printable(f'{path}: {reason}'))}[/dim]")
+    tell_not_made(made)
     console.print(f"[bold]report[/bold] {escape(printable(str(made.folder / 'index.html')))}", soft_wrap=True)
+
+
+def tell_not_made(made: Report) -> None:
+    """Say which runs have no page, and why, a line each."""
+    if made.not_made:
+        pages = "1 page was" if len(made.not_made) == 1 else f"{len(made.not_made):,} pages were"
+        console.print(f"[yellow]{pages} not made (index.html lists all, with the reason):[/yellow]")
+    for path, reason in made.not_made[:5]:
+        console.print(f"  [dim]- {escape(printable(f'{path}: {reason}'))}[/dim]", soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -103,11 +141,14 @@ def watch(config: Config, folder: Path, before: State) -> None:
             time.sleep(config.report.watch_seconds)
             now = state(config, folder)
             if now != before:
-                made = make(config, folder)
+                made = make_if_any(config, folder)
                 before = now
+                if made is None:
+                    continue
                 shown = sum(len(item.rows) for item in made.sets)
                 running = sum(run.status == "running" for run in made.found.runs)
                 console.print(f"{time.strftime('%H:%M:%S')} {shown:,} runs with figures, {running:,} running")
+                tell_not_made(made)
     except KeyboardInterrupt:
         console.print("stopped watching")
 

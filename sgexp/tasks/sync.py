@@ -20,11 +20,13 @@ from rich.markup import escape
 
 from sgexp.console import console, progress
 from sgexp.errors import ConfigError, UserError
+from sgexp.report.collect import RESULT
 from sgexp.runs import RunResult
 
 if TYPE_CHECKING:
     from sgexp.config import Config
 
+WANDB = "wandb"
 _EMPTY = 7  # bytes: the header alone
 _RETRIES = "5"  # of a request that is not answered; the client's own number makes it wait for most of a day
 
@@ -54,11 +56,11 @@ def sync(config: Config) -> None:
 
 
 def find(folder: Path) -> tuple[list[Path], list[Path], int]:
-    """Return the records to upload below ``folder`` (itself a run folder, or one or two levels above), the run folders
-    that are still running, and how many records are uploaded.
+    """Return the records to upload at or below ``folder``, the run folders that are still running, and how many records
+    are uploaded.
     """
     waiting, running, uploaded = [], [], 0
-    for wandb in sorted(path for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}wandb") if path.is_dir()):
+    for wandb in sorted(wandb_folders(folder)):
         records = whole_records(wandb)
         left = [path for path in records if not _marker(path).exists()]
         uploaded += len(records) - len(left)
@@ -67,6 +69,16 @@ def find(folder: Path) -> tuple[list[Path], list[Path], int]:
         else:
             waiting += left
     return waiting, running, uploaded
+
+
+def wandb_folders(folder: Path) -> Iterator[Path]:
+    """Yield the ``wandb`` folders at or below ``folder``, at any depth; links are not followed."""
+    for here, inner, files in os.walk(folder):
+        wandb = Path(here) / WANDB
+        if WANDB in inner and not wandb.is_symlink():
+            yield wandb
+        is_run = RESULT in files
+        inner[:] = [] if is_run else [name for name in inner if name != WANDB and not name.startswith(".")]
 
 
 def whole_records(wandb: Path) -> list[Path]:

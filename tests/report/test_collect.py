@@ -6,9 +6,11 @@ import os
 import pytest
 
 from sgexp.errors import ConfigError, UserError
+from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.report.collect import collect, find_folders, read_run
 from sgexp.report.index_page import confidence_of
 from sgexp.report.leaderboard import differing_keys, leaderboard, show
+from sgexp.report.writing import Report
 
 from .folders import change, folders, other_run, record
 
@@ -55,6 +57,26 @@ def test_a_link_does_not_lead_out_of_the_folder(outputs, tmp_path):
     (outputs / "train" / "none-1").rename(tmp_path / "elsewhere" / "none-1")
     (outputs / "train" / "link").symlink_to(tmp_path / "elsewhere")
     assert "none-1" not in names(find_folders(None, outputs, outputs / "report"))
+
+
+def test_a_link_that_is_named_is_followed_and_one_that_a_pattern_finds_is_not(outputs, tmp_path):
+    (tmp_path / "link").symlink_to(outputs / "train" / "none-1")
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "all").symlink_to(outputs / "train")
+    assert find_folders([str(tmp_path / "link")], outputs) == [tmp_path / "link"]
+    assert names(find_folders([f"{tmp_path}/links/all/smote-*"], outputs)) == {"smote-1", "smote-2"}
+    for pattern in (f"{tmp_path}/lin[k]", f"{tmp_path}/links/*", f"{tmp_path}/links/*/smote-1"):
+        with pytest.raises(ConfigError, match="names no folder"):
+            find_folders([pattern], outputs)
+
+
+@pytest.mark.parametrize("seconds", [1e14, 1e300, -1.0, float("inf"), float("nan")])
+def test_a_time_that_no_run_can_take_is_not_shown_and_stops_no_report(run, tmp_path, seconds):
+    change(run, wall_seconds=seconds)
+    found = collect([run])
+    assert found.runs[0].seconds is None
+    Report(tmp_path, tmp_path, found, leaderboard(found.runs), EvaluationConfig(), []).write_tables()
+    assert (tmp_path / "index.html").exists()
 
 
 @pytest.mark.parametrize(

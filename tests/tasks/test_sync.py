@@ -104,6 +104,19 @@ def test_a_run_that_is_still_running_is_left_for_later(runs):
     assert sync.find(outputs) == ([], [folder], 0)
 
 
+def test_records_are_found_at_any_depth_and_not_through_links(runs, tmp_path):
+    outputs, folder = runs
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copytree(folder, tmp_path / "elsewhere" / "other", symlinks=True)
+    deep = outputs / "multirun" / "train" / "two"
+    shutil.copytree(folder, deep, symlinks=True)
+    (outputs / "link").symlink_to(tmp_path / "elsewhere")
+    (outputs / "linked").mkdir()
+    (outputs / "linked" / "wandb").symlink_to(tmp_path / "elsewhere" / "other" / "wandb")
+    waiting, running, uploaded = sync.find(outputs)
+    assert ([record.parents[2] for record in waiting], running, uploaded) == ([deep, folder], [], 0)
+
+
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     ended = command("task=sync", cwd=tmp_path)
     assert ended.code == 2 and "there is no folder outputs" in ended.sentence
