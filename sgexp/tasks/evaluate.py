@@ -31,7 +31,7 @@ from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.schema import EvaluateTask
-from sgexp.tasks.scoring import score
+from sgexp.tasks.scoring import predictions_of, score
 from sgexp.tasks.trained_run import TrainedRun
 
 if TYPE_CHECKING:
@@ -192,16 +192,7 @@ def answer(
             for batch in EvaluationBatches(len(rows), batch_size):
                 logits.append(inference.logits(judged.data.store.read(rows[batch])))
                 bar.advance(task, len(batch))
-            found[part] = Predictions(
-                row=rows,
-                key=catalog.key[rows],
-                material=catalog.material[rows],
-                family=catalog.family[rows],
-                energy_kev=catalog.energy_kev[rows],
-                label=catalog.space_group[rows],
-                logits=np.concatenate(logits),
-                classes=classes,
-            )
+            found[part] = predictions_of(catalog, rows, np.concatenate(logits), classes)
     return found
 
 

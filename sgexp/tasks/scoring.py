@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgexp.console import console
+from sgexp.data.catalog import Catalog
 from sgexp.data.split import Split
 from sgexp.evaluation.baselines import baseline, radial_profile
 from sgexp.evaluation.metrics import Evaluation, evaluate
@@ -36,6 +37,20 @@ def score(config: Config, data: Data, split: Split, predictions: Mapping[str, Pr
             for name in config.evaluation.baselines
         },
     }
+
+
+def predictions_of(catalog: Catalog, rows: np.ndarray, logits: np.ndarray, classes: np.ndarray) -> Predictions:
+    """Return logits (N, K) for catalog rows (N,) with what evaluation needs to know of each row."""
+    return Predictions(
+        row=rows,
+        key=catalog.key[rows],
+        material=catalog.material[rows],
+        family=catalog.family[rows],
+        energy_kev=catalog.energy_kev[rows],
+        label=catalog.space_group[rows],
+        logits=logits,
+        classes=classes,
+    )
 
 
 def train_families(data: Data, split: Split) -> dict[int, int]:

@@ -30,7 +30,7 @@ from sgexp.tasks import records
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, preempted
-from sgexp.tasks.scoring import score
+from sgexp.tasks.scoring import predictions_of, score
 
 if TYPE_CHECKING:
     from sgexp.config import Config
@@ -183,14 +183,4 @@ def predict_part(
 ) -> Predictions:
     """Return the network's logits for every row of one part, with what evaluation needs to know of each row."""
     rows, logits = predict(trainer, module, datamodule.evaluation_loader(part))
-    catalog = data.catalog
-    return Predictions(
-        row=rows,
-        key=catalog.key[rows],
-        material=catalog.material[rows],
-        family=catalog.family[rows],
-        energy_kev=catalog.energy_kev[rows],
-        label=catalog.space_group[rows],
-        logits=logits,
-        classes=module.classes.cpu().numpy(),
-    )
+    return predictions_of(data.catalog, rows, logits, module.classes.cpu().numpy())
