@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(highlight=False)
+STOP_REQUESTS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
+"""How clusters ask a job to stop."""
 
 
 def progress(transient: bool = False) -> Progress:
@@ -58,11 +60,16 @@ def interrupts_later() -> Iterator[None]:
 
 
 @contextmanager
-def interrupts_not_inherited() -> Iterator[None]:
-    """Start processes in the body that Ctrl-C does not reach; it reaches this process once they are started."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if hasattr(signal, "pthread_sigmask") else None
+def interrupts_not_inherited(*further: signal.Signals) -> Iterator[None]:
+    """Start processes in the body that neither Ctrl-C nor ``further`` signals reach, unless they ask for them.
+
+    What arrives meanwhile reaches this process once they are started.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *further})
     try:
         yield
     finally:
-        if before is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -20,11 +20,10 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from sgexp.console import STOP_REQUESTS
 from sgexp.errors import Preempted
 from sgexp.learning.checkpoint import LAST
 from sgexp.runs import SWEEP, slurm_start
-
-SIGNALS = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
 
 
 class StopRequests:
@@ -47,7 +46,7 @@ class StopRequests:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        before = {number: signal.signal(number, self._hear) for number in STOP_REQUESTS}
         try:
             yield self
         finally:
@@ -158,7 +157,7 @@ def requeue_command(
 
 def requeue(command: Sequence[str]) -> str | None:
     """Ask Slurm to start this job again; return why it will not, or None. Slurm then ends what is left of the job."""
-    for number in SIGNALS:
+    for number in STOP_REQUESTS:
         signal.signal(number, signal.SIG_IGN)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sgexp.console import STOP_REQUESTS, interrupts_not_inherited
 from sgexp.loading.samplers import TrainingBatches
 
 Batch = dict[str, Tensor]
@@ -100,7 +101,20 @@ def as_is(batch: Any) -> Batch:
     return batch
 
 
-class ResumableLoader(DataLoader[Batch]):
+class PatternLoader(DataLoader[Batch]):
+    """A loader of whole batches, whose workers are deaf to Ctrl-C and to a cluster's requests to stop.
+
+    Those are sent to every process of a job, but a batch may still be needed. A worker ends when its loader tells it,
+    or when the training process is no more. It is deaf before it has begun: a handler set by the worker itself would
+    come too late for a request that arrives while it starts.
+    """
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        with interrupts_not_inherited(*STOP_REQUESTS):  # the workers start here
+            return super().__iter__()
+
+
+class ResumableLoader(PatternLoader):
     """A training loader whose state is the number of batches served in this epoch.
 
     A plain DataLoader would replay the epoch from its first batch. Batches are counted where they leave the loader, so
@@ -108,7 +122,7 @@ class ResumableLoader(DataLoader[Batch]):
     """
 
     def __init__(self, dataset: PatternDraws, batch_sampler: TrainingBatches, **kwargs: Any) -> None:
-        super().__init__(dataset, batch_sampler=batch_sampler, collate_fn=as_is, **kwargs)
+        super().__init__(dataset, batch_sampler=batch_sampler, **kwargs)
         self._served = 0
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]

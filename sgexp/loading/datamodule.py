@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,10 +10,9 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader
 
 from sgexp.errors import DataError
-from sgexp.loading.batches import Batch, PatternDraws, Plan, ResumableLoader, Store, as_is
+from sgexp.loading.batches import PatternDraws, PatternLoader, Plan, ResumableLoader, Store, as_is
 from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
 
 
@@ -90,35 +88,25 @@ class PatternDataModule(pl.LightningDataModule):
         """
         self._resume_from = state_dict or None
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> PatternLoader:
         """Return the loader of the validation rows."""
         return self.evaluation_loader("validation")
 
-    def evaluation_loader(self, part: str) -> DataLoader[Batch]:
+    def evaluation_loader(self, part: str) -> PatternLoader:
         """Return a loader of one part's rows in catalog order, each once over all ranks."""
         rank, world = self._rank_and_world()
         dataset = PatternDraws(self.store, self.class_of_row, self.rows[part])
         sampler = EvaluationBatches(len(dataset), self.eval_batch_size, rank, world)
-        return DataLoader(dataset, batch_sampler=sampler, collate_fn=as_is, **self._loader_arguments())
+        return PatternLoader(dataset, batch_sampler=sampler, **self._loader_arguments())
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
 
     def _loader_arguments(self) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"num_workers": self.workers, "pin_memory": torch.cuda.is_available()}
+        arguments: dict[str, Any] = {"collate_fn": as_is, "num_workers": self.workers}
+        arguments["pin_memory"] = torch.cuda.is_available()
         if self.workers:
             # A forked worker shares the memory map; a spawned one would be sent a copy of every array.
             fork = "fork" in multiprocessing.get_all_start_methods()
             arguments |= {"multiprocessing_context": "fork" if fork else "spawn", "persistent_workers": True}
-            arguments["worker_init_fn"] = leave_stopping_to_the_parent
         return arguments
-
-
-def leave_stopping_to_the_parent(worker: int) -> None:
-    """Ignore a cluster's requests to stop, which it sends to every process of a job: a batch may still be needed.
-
-    (A worker ends when its loader tells it, or when the training process is no more.)
-    """
-    for name in ("SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)

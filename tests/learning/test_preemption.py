@@ -7,8 +7,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
 
+from sgexp.console import STOP_REQUESTS
 from sgexp.learning.checkpoint import read_checkpoint
-from sgexp.learning.preemption import SIGNALS, StopAtBatchEnd, StopRequests, requeue, requeue_command
+from sgexp.learning.preemption import StopAtBatchEnd, StopRequests, requeue, requeue_command
 
 from .plumbing import config, make_data, make_module, weights
 from .test_module import QUIET, fit
@@ -38,12 +39,12 @@ def stopped(folder, ask, grace_seconds=60.0, **options):
         fit(folder, extra_callbacks=[ask, at_end], **options)
     assert requests.heard == ask.number and not requests.waits
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
-    assert all(signal.getsignal(number) == signal.SIG_DFL for number in SIGNALS)
+    assert all(signal.getsignal(number) == signal.SIG_DFL for number in STOP_REQUESTS)
     return read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"]
 
 
 # Three batches an epoch.
-@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("number", STOP_REQUESTS)
 @pytest.mark.parametrize(
     ("where", "step"),
     [({"batch": (1, 0)}, 4), ({"batch": (1, 1)}, 5), ({"batch": (1, 2)}, 6), ({"validation": 1}, 6)],
@@ -140,7 +141,7 @@ def test_when_slurm_is_asked_to_start_a_job_again(number, record, environment, e
 
 
 def test_a_requeue_that_cannot_be_is_told(monkeypatch):
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in STOP_REQUESTS}
     try:
         assert "no-such-program" in (requeue(["no-such-program"]) or "")
         assert requeue(["sh", "-c", "echo no such job >&2; exit 1"]) == "no such job"

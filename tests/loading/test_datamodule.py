@@ -1,3 +1,5 @@
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,6 +49,23 @@ def test_drawn_patterns_are_mixed_as_the_plan_says(tmp_path):
     expected = x[base] + weight[:, None, None, None].astype(np.float32) * (x[partner] - x[base])
     for batch in data.train_dataloader():
         np.testing.assert_allclose(batch["patterns"], expected[batch["draw"]], atol=1e-6)
+
+
+@pytest.mark.skipif(not hasattr(os, "register_at_fork"), reason="needs fork")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+def test_a_request_to_stop_at_a_workers_first_moment_leaves_it_alive(name, tmp_path):
+    """A cluster signals every process of a job, also one that has only just been forked."""
+    number = getattr(signal, name)
+    armed = [True]
+    os.register_at_fork(after_in_child=lambda: armed and os.kill(os.getpid(), number))
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        loader = module_of(tmp_path, plan_of(np.arange(30)), workers=2).train_dataloader()
+        assert sum(len(batch["row"]) for batch in loader) == 24  # whole batches of 8
+        assert number not in signal.pthread_sigmask(signal.SIG_BLOCK, ())  # this process still hears
+    finally:
+        armed.clear()  # what is registered stays registered
+        signal.signal(number, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
