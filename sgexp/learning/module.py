@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from sgexp.errors import DataError
 from sgexp.evaluation.monitor import macro_f1, top_k
 from sgexp.learning.gather import gather_by_row
+from sgexp.learning.models.heads import FeatureTap
 from sgexp.loading.batches import Batch
 
 Augmentation = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -32,7 +33,7 @@ class SpaceGroupModule(pl.LightningModule):
     Parameters
     ----------
     model : patterns (B, 3, p, p) -> logits (B, K).
-    loss : (logits, labels) -> scalar.
+    loss : (logits, labels) -> scalar; a ``Loss`` can do more.
     make_optimizer : called once training knows its number of steps.
     classes : space-group number of each class index, (K,); kept in the checkpoint.
     standardise : coded patterns -> network input, on any device.
@@ -65,6 +66,7 @@ class SpaceGroupModule(pl.LightningModule):
         self.register_buffer("classes", torch.as_tensor(np.asarray(classes, dtype=np.int64)))
         # Not a buffer: DDP would overwrite the sums of all other ranks by those of the first one.
         self._train_sums = torch.zeros(3)
+        self._tap: FeatureTap | None = None
         self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
         self.save_hyperparameters(dict(hyperparameters or {}))
 
@@ -81,6 +83,17 @@ class SpaceGroupModule(pl.LightningModule):
         optimizer, scheduler = self.make_optimizer(self.model, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """Keep the features that the last layer is given, where the loss asks for them."""
+        if getattr(self.loss, "needs_features", False):
+            self._tap = FeatureTap(self.model)
+
+    def on_fit_end(self) -> None:
+        """Leave the network as it was."""
+        if self._tap is not None:
+            self._tap.remove()
+        self._tap = None
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Key dropout by (seed, step, rank): a resumed run drops what it would have dropped."""
         key = np.random.SeedSequence([self.seed, self.global_step, batch_idx, self.global_rank])
@@ -92,13 +105,19 @@ class SpaceGroupModule(pl.LightningModule):
         if self.augment is not None:
             patterns, labels = self.augment(patterns, labels, batch["draw"], self.current_epoch)
         logits = self._logits(patterns)
-        loss = self.loss(logits, labels)
+        loss = self._loss(logits, labels)
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
             # Summed on the device: asking for the number at every step would make a GPU wait.
             sums = torch.stack([loss * len(labels), correct, torch.full_like(loss, len(labels))])
             self._train_sums = self._train_sums.to(sums.device) + sums
         return loss
+
+    def _loss(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
+        self.loss.progress = self.current_epoch / (self.trainer.max_epochs or 1)  # type: ignore[assignment]
+        if self._tap is None:
+            return self.loss(logits_BK, labels_B)
+        return self.loss(logits_BK, labels_B, self._tap.features(len(labels_B)))
 
     def on_train_epoch_start(self) -> None:
         """Start counting anew."""

@@ -69,6 +69,74 @@ class LogitAdjustedConfig(Component):
 
 
 @dataclass(kw_only=True)
+class FocalConfig(Component):
+    """The focal loss (Lin et al. 2017): samples that are known already count for less."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.Focal"
+
+    gamma: float = bounded(2.0, low=0.0, high=10.0)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class ClassBalancedConfig(Component):
+    """Cross-entropy or focal loss weighted by the effective number of samples (Cui et al. 2019)."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.ClassBalanced"
+    treats_imbalance: ClassVar[bool] = True
+
+    beta: float = bounded(0.999, low=0.0, high=0.9999999)
+    gamma: float = bounded(0.0, low=0.0, high=10.0)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class BalancedSoftmaxConfig(Component):
+    """The balanced softmax (Ren et al. 2020)."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.BalancedSoftmax"
+    treats_imbalance: ClassVar[bool] = True
+
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class LDAMConfig(Component):
+    """Margins that are larger for rarer classes (Cao et al. 2019), on cosines."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.LDAM"
+    treats_imbalance: ClassVar[bool] = True
+
+    margin: float = bounded(0.5, low=0.0, high=2.0)
+    scale: float = bounded(30.0, low=0.1, high=1000.0)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class SeesawConfig(Component):
+    """Frequent labels push rarer classes down less (Wang et al. 2021)."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.Seesaw"
+    treats_imbalance: ClassVar[bool] = True
+
+    p: float = bounded(0.8, low=0.0, high=10.0)
+    q: float = bounded(2.0, low=0.0, high=10.0)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
+class InfluenceBalancedConfig(Component):
+    """Samples that bend the decision boundary most count for less, from some epoch on (Park et al. 2021)."""
+
+    target: ClassVar[str] = "sgexp.learning.losses.InfluenceBalanced"
+    treats_imbalance: ClassVar[bool] = True
+
+    alpha: float = bounded(1000.0, low=1e-6, high=1e9)
+    start: float = bounded(0.5, low=0.0, high=1.0)
+    label_smoothing: float = bounded(0.1, low=0.0, high=0.99)
+
+
+@dataclass(kw_only=True)
 class SGDConfig(Component):
     """Stochastic gradient descent with Nesterov momentum."""
 
@@ -191,7 +259,17 @@ class CallbacksConfig:
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "model": (SmallNetConfig, ResNetConfig),
-    "loss": (CrossEntropyConfig, WeightedConfig, LogitAdjustedConfig),
+    "loss": (
+        CrossEntropyConfig,
+        WeightedConfig,
+        LogitAdjustedConfig,
+        FocalConfig,
+        ClassBalancedConfig,
+        BalancedSoftmaxConfig,
+        LDAMConfig,
+        SeesawConfig,
+        InfluenceBalancedConfig,
+    ),
     "optimizer": (SGDConfig, AdamWConfig),
     "trainer": (TrainerConfig,),
     "logger": (NoLoggerConfig, WandbLoggerConfig, TensorBoardLoggerConfig, MLflowLoggerConfig),

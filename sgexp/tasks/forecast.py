@@ -70,7 +70,9 @@ def seconds_a_sample(trainer: Trainer, module: SpaceGroupModule, datamodule: Pat
 
         def step() -> None:
             optimizer.zero_grad()
-            loss(*forward(augment=True)).backward()
+            logits, labels = forward(augment=True)
+            # Logits stand in for the features that some losses want.
+            loss(logits, labels, *([logits] if getattr(loss, "needs_features", False) else [])).backward()
             optimizer.step()
 
         training = _timed(step, device) / count

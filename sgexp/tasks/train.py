@@ -31,6 +31,7 @@ from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, preempted
 from sgexp.tasks.scoring import predictions_of, score
+from sgexp.tasks.trained_run import network_builder
 
 if TYPE_CHECKING:
     from sgexp.config import Config
@@ -153,7 +154,7 @@ def assemble(
     console.print(f"[bold]learning rate[/bold] {told}")
 
     module = SpaceGroupModule(
-        build(config.model, n_classes=len(classes)),
+        network_builder(config)(len(classes)),
         build(config.loss, class_counts=drawn_counts),
         lambda model, steps: build(optimizer, model=model, steps=steps),
         classes.tolist(),

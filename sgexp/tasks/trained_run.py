@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import nn
 
 from sgexp.data.calibration import Calibration
 from sgexp.data.trained_on import TrainedOn
 from sgexp.errors import ConfigError, DataError
 from sgexp.evaluation.calibration import Temperature, fit_temperature
 from sgexp.evaluation.predictions import Predictions
+from sgexp.learning.models.heads import with_cosine_head
 from sgexp.learning.restoring import TrainedNetwork
+from sgexp.learning.schema import LDAMConfig
 from sgexp.learning.views import takes_any_number
 from sgexp.runs import RunResult
 from sgexp.schema import build
@@ -102,5 +105,10 @@ class TrainedRun:
 
 
 def network_builder(config: Config) -> Callable[[int], Any]:
-    """Return what builds the config's network for a number of classes."""
-    return lambda n_classes: build(config.model, n_classes=n_classes)
+    """Return what builds the config's network for a number of classes, with the last layer that its loss wants."""
+
+    def network(n_classes: int) -> nn.Module:
+        model = build(config.model, n_classes=n_classes)
+        return with_cosine_head(model, config.loss.scale) if isinstance(config.loss, LDAMConfig) else model
+
+    return network

@@ -48,11 +48,11 @@ def make_optimizer(model, steps):
     return adamw(0.01, 0.9, 0.99, 0.01, False, "one_cycle", 0.25, model=model, steps=steps)
 
 
-def make_module(*, dropout=0.2, classes=CLASSES, seed=5):
+def make_module(*, dropout=0.2, classes=CLASSES, seed=5, loss=None):
     torch.manual_seed(seed)
     return SpaceGroupModule(
         TinyNet(dropout),
-        CrossEntropy(0.0, class_counts=None),
+        loss or CrossEntropy(0.0, class_counts=None),
         make_optimizer,
         classes,
         standardise=lambda coded: coded - coded.mean((-2, -1), keepdim=True),

@@ -1,0 +1,74 @@
+"""The last layer of a network: found, listened to, or replaced by one of cosines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sgexp.errors import ConfigError
+
+
+class CosineHead(nn.Module):
+    """Logits that are ``scale`` times the cosine between features and each class's weights: lengths say nothing."""
+
+    def __init__(self, n_features: int, n_classes: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.weight = nn.Parameter(torch.empty(n_classes, n_features))
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as nn.Linear
+
+    def forward(self, features_NF: Tensor) -> Tensor:
+        """Return logits (N, K) of features (N, F)."""
+        return self.scale * F.linear(F.normalize(features_NF, dim=-1), F.normalize(self.weight, dim=-1))
+
+
+def name_of_head(network: nn.Module) -> str:
+    """Return the name of the last layer: ``head`` where there is one, else the last linear layer."""
+    found = [name for name, module in network.named_modules() if isinstance(module, (nn.Linear, CosineHead))]
+    if isinstance(getattr(network, "head", None), nn.Module):
+        return "head"
+    if not found:
+        raise ConfigError(
+            f"{type(network).__name__} has no last linear layer (nn.Linear): this loss or stage needs one, take another"
+        )
+    return found[-1]
+
+
+def head_of(network: nn.Module) -> nn.Module:
+    """Return the last layer."""
+    return network.get_submodule(name_of_head(network))
+
+
+def with_cosine_head(network: nn.Module, scale: float) -> nn.Module:
+    """Replace the last layer by one of cosines, in place."""
+    name = name_of_head(network)
+    old = network.get_submodule(name)
+    if not isinstance(old, nn.Linear):
+        raise ConfigError(f"the last layer of {type(network).__name__} is no nn.Linear: cosines cannot replace it")
+    new = CosineHead(old.in_features, old.out_features, scale)
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, new)
+    return network
+
+
+class FeatureTap:
+    """Keeps what the last layer of a network was given in the latest forward pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._latest: Tensor | None = None
+        self._handle = head_of(network).register_forward_pre_hook(self._keep)
+
+    def _keep(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._latest = inputs[0]
+
+    def features(self, batch: int) -> Tensor:
+        """Return the features of each sample, (B, F): the mean over its patterns where the layer saw each by itself."""
+        assert self._latest is not None
+        return self._latest.reshape(batch, -1, self._latest.shape[-1]).mean(1)
+
+    def remove(self) -> None:
+        """Stop listening."""
+        self._handle.remove()
