@@ -17,7 +17,7 @@ PYTHON
 }
 
 start() {
-    local dir=$1 nodes=$2 cpus=$3 host memory port first
+    local dir=$1 nodes=$2 cpus=$3 host memory port
     mkdir -p "$dir/state" "$dir/log"
     host=$(hostname -s)
     memory=$(awk -v nodes="$nodes" '/MemTotal/ {print int($2 / 1024 / nodes * 0.9)}' /proc/meminfo)
@@ -28,6 +28,7 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=${port[0]}
 SlurmUser=root
 AuthType=auth/munge
+AuthInfo=cred_expire=5
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -51,14 +52,17 @@ CONF
         printf 'NodeName=n%d NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=%d RealMemory=%d State=UNKNOWN\n' \
             "$node" "$host" "${port[node]}" "$cpus" "$memory" >>"$dir/slurm.conf"
     done
-    if ! munge -n >/dev/null 2>&1; then
-        mkdir -p /run/munge
-        chown munge: /run/munge
-        su munge -s /bin/sh -c /usr/sbin/munged
-        cp /run/munge/munged.pid "$dir/munged.pid"
-    fi
     export SLURM_CONF="$dir/slurm.conf"
-    slurmctld -f "$SLURM_CONF"
+    mkdir -p /run/munge
+    exec 9>/run/munge/slurm_local.lock # clusters share munge, and may start and stop at the same time
+    flock 9
+    if ! munge -n >/dev/null 2>&1; then
+        chown munge: /run/munge
+        su munge -s /bin/sh -c /usr/sbin/munged 9>&-
+        touch /run/munge/slurm_local.started
+    fi
+    slurmctld -f "$SLURM_CONF" 9>&-
+    exec 9>&-
     for ((node = 1; node <= nodes; node++)); do slurmd -f "$SLURM_CONF" -N "n$node"; done
     for _ in $(seq 120); do
         if [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = "$nodes" ]; then return; fi
@@ -71,9 +75,19 @@ CONF
 
 stop() {
     local file
-    for file in "$1"/slurmd.*.pid "$1"/slurmctld.pid "$1"/munged.pid; do
+    exec 9>/run/munge/slurm_local.lock
+    flock 9
+    for file in "$1"/slurmd.*.pid "$1"/slurmctld.pid; do
         if [ -f "$file" ]; then kill "$(cat "$file")" 2>/dev/null || true; fi
     done
+    for _ in $(seq 40); do # the last cluster takes along what the first one started
+        if ! [ -f "$1/slurmctld.pid" ] || ! kill -0 "$(cat "$1/slurmctld.pid")" 2>/dev/null; then break; fi
+        sleep 0.25
+    done
+    if [ -f /run/munge/slurm_local.started ] && ! pgrep -x slurmctld >/dev/null; then
+        rm /run/munge/slurm_local.started
+        kill "$(cat /run/munge/munged.pid)" 2>/dev/null || true
+    fi
 }
 
 case ${1:-} in

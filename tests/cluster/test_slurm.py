@@ -1,22 +1,14 @@
 """On two real Slurm nodes: what task=submit writes runs, as one run, with the numbers of a single process."""
 
 import subprocess
-import time
 
 import pytest
 
 from ..commands import command, only_run, result, runs
 from .conftest import TRAINING, assert_same_training
+from .queue import wait_until_empty
 
 SUBMIT = ("task=submit", "task.submit=true", "task.cpus=1", "task.time=00:10:00")
-
-
-def wait_until_empty(seconds=240):
-    """Wait until no job is left."""
-    until = time.monotonic() + seconds
-    while subprocess.run(["squeue", "-h"], capture_output=True, text=True, check=True).stdout.strip():
-        assert time.monotonic() < until, subprocess.run(["squeue"], capture_output=True, text=True).stdout
-        time.sleep(0.3)
 
 
 def logs(cwd):
