@@ -63,13 +63,15 @@ def interrupts_later() -> Iterator[None]:
 def interrupts_not_inherited(*further: signal.Signals) -> Iterator[None]:
     """Start processes in the body that neither Ctrl-C nor ``further`` signals reach, unless they ask for them.
 
-    What arrives meanwhile reaches this process once they are started.
+    Ctrl-C that comes meanwhile reaches this process once they are started. (Blocking it is not enough: another thread
+    of this process may hear it, and Python then raises it in the main thread.)
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *further})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with interrupts_later():
+        if not hasattr(signal, "pthread_sigmask"):
+            yield
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *further})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -248,10 +248,10 @@ def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Com
                 if bar is not None and task is not None:
                     bar.advance(task, done)
     finally:
-        for worker in workers:
-            if worker.is_alive():
-                worker.kill()  # its unfinished file is a .part; nothing whole can be lost
-        for worker in workers:
+        started = [worker for worker in workers if worker.pid is not None]
+        for worker in started:
+            worker.kill()  # its unfinished file is a .part; nothing whole can be lost
+        for worker in started:
             worker.join()
 
 
