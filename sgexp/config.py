@@ -54,6 +54,7 @@ class Config:
     model: Component
     loss: Component
     optimizer: Component
+    stage: Component
     trainer: TrainerConfig
     logger: Component
     callbacks: CallbacksConfig
@@ -150,8 +151,21 @@ def refuse_contradictions(config: Config) -> None:
             f"callbacks.patience={config.callbacks.patience} waits for validation to improve, but split.validation=0: "
             "keep some materials for validation, or set callbacks.patience=0"
         )
+    if said is None and getattr(config.stage, "start", None) is not None:
+        said = _no_second_stage(config)
     if said is not None:
         raise ConfigError(said)
+
+
+def _no_second_stage(config: Config) -> str | None:
+    if config.trainer.epochs < 2:
+        return "trainer.epochs=1 has no room for two stages: train for more epochs, or choose stage=none"
+    if config.callbacks.patience:
+        return (
+            f"callbacks.patience={config.callbacks.patience} may end the training before its second stage begins: set "
+            "callbacks.patience=0, or choose stage=none"
+        )
+    return None
 
 
 def simulates(config: Config) -> bool:

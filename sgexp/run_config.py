@@ -30,7 +30,9 @@ MOST_BYTES = 1_000_000  # of a config.yaml; an honest one has a few thousand
 DATA = ("dataset", "size", "simulation")
 OF_THE_RUN = (
     *("seed", *DATA, "split", "transform", "sampler", "augment", "model", "loss", "optimizer", "trainer", "evaluation"),
+    "stage",
 )
+ADDED_LATER = {"stage": {"_target_": "sgexp.learning.stages.none"}}  # what a run did whose config does not say
 OF_THE_MACHINE = (
     *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher"),
 )
@@ -168,7 +170,7 @@ def read_run_config(folder: str, key: str) -> dict[str, Any]:
         raise ConfigError(f"{key}={folder}: {path} cannot be read as a run's config ({reason})") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{key}={folder}: {path} is no run's config")
-    return values
+    return {**ADDED_LATER, **values}
 
 
 class _PlainLoader(yaml.SafeLoader):

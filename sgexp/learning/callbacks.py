@@ -85,18 +85,20 @@ class MetricsFile(pl.Callback):
     """Appends one row an epoch to ``metrics.csv``, and hands it to the logger; a resume first cuts the rows that its
     checkpoint has not seen.
 
-    ``seconds`` counts training time, carried on over resumes.
+    ``seconds`` counts training time, carried on over resumes. A training in stages has a column that says which.
     """
 
     def __init__(self, path: Path, logger: RunLogger) -> None:
         self.path, self.logger = Path(path), logger
+        self.columns: tuple[str, ...] = COLUMNS
         self._start: float | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the file, or cut it back to the checkpoint."""
         if not trainer.is_global_zero:
             return
-        seconds = cut_rows_past(self.path, trainer.global_step)
+        self.columns = COLUMNS if getattr(pl_module, "stage", None) is None else (*COLUMNS, "stage")
+        seconds = cut_rows_past(self.path, trainer.global_step, self.columns)
         self._start = time.monotonic() - seconds
         self.logger.earlier_rows(read_rows(self.path))
 
@@ -118,12 +120,13 @@ class MetricsFile(pl.Callback):
             "step": trainer.global_step,
             "seconds": round(time.monotonic() - (self._start or 0.0), 2),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "stage": getattr(pl_module, "stage", None),
         }
         with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, COLUMNS, restval="", extrasaction="ignore").writerow(values)
+            csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(values)
             file.flush()
             os.fsync(file.fileno())
-        self.logger.row({name: values[name] for name in COLUMNS if name in values}, step=trainer.global_step)
+        self.logger.row({name: values[name] for name in self.columns if name in values}, step=trainer.global_step)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -136,7 +139,7 @@ def read_rows(path: Path) -> list[dict[str, float]]:
     return [row for row in rows if {"epoch", "step"} <= row.keys()]
 
 
-def cut_rows_past(path: Path, step: int) -> float:
+def cut_rows_past(path: Path, step: int, columns: tuple[str, ...] = COLUMNS) -> float:
     """Keep the rows of ``metrics.csv`` up to an optimizer step; return the seconds of the last one (0 if none)."""
     rows: list[dict[str, str]] = []
     if path.is_file() and step > 0:
@@ -145,7 +148,7 @@ def cut_rows_past(path: Path, step: int) -> float:
             # A row cut short by a crash has empty cells at its end, and is past the checkpoint anyway.
             rows = [row for row in found if (row["step"] or "").isdigit() and int(row["step"]) <= step]
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, restval="", extrasaction="ignore")
+    writer = csv.DictWriter(text, columns, restval="", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -67,6 +67,7 @@ class SpaceGroupModule(pl.LightningModule):
         # Not a buffer: DDP would overwrite the sums of all other ranks by those of the first one.
         self._train_sums = torch.zeros(3)
         self._tap: FeatureTap | None = None
+        self.stage: int | None = None  # of a training in stages, the present one (``stages.StageSwitch``)
         self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
         self.save_hyperparameters(dict(hyperparameters or {}))
 

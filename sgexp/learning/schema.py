@@ -137,6 +137,56 @@ class InfluenceBalancedConfig(Component):
 
 
 @dataclass(kw_only=True)
+class OneStageConfig(Component):
+    """Everything is trained alike from the first epoch to the last."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.none"
+
+
+@dataclass(kw_only=True)
+class StageConfig(Component):
+    """A training in two stages."""
+
+    treats_imbalance: ClassVar[bool] = True
+
+    start: float = bounded(0.8, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class ClassifierRetrainingConfig(StageConfig):
+    """A fresh last layer on evenly drawn classes (Kang et al. 2020)."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.crt"
+
+    lr: float = bounded(1.0, low=0.0, high=1000.0)
+
+
+@dataclass(kw_only=True)
+class LearnableScalingConfig(StageConfig):
+    """A factor of each class's logit, learned on evenly drawn classes (Kang et al. 2020)."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.lws"
+
+    lr: float = bounded(1.0, low=0.0, high=1000.0)
+
+
+@dataclass(kw_only=True)
+class DeferredReweightingConfig(StageConfig):
+    """Rare classes weigh more in the second stage (Cao et al. 2019)."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.drw"
+
+    beta: float = bounded(0.9999, low=0.0, high=0.9999999)
+
+
+@dataclass(kw_only=True)
+class DeferredResamplingConfig(StageConfig):
+    """Classes are drawn evenly in the second stage (Cao et al. 2019)."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.drs"
+
+
+@dataclass(kw_only=True)
 class SGDConfig(Component):
     """Stochastic gradient descent with Nesterov momentum."""
 
@@ -271,6 +321,13 @@ GROUPS: dict[str, tuple[type, ...]] = {
         InfluenceBalancedConfig,
     ),
     "optimizer": (SGDConfig, AdamWConfig),
+    "stage": (
+        OneStageConfig,
+        ClassifierRetrainingConfig,
+        LearnableScalingConfig,
+        DeferredReweightingConfig,
+        DeferredResamplingConfig,
+    ),
     "trainer": (TrainerConfig,),
     "logger": (NoLoggerConfig, WandbLoggerConfig, TensorBoardLoggerConfig, MLflowLoggerConfig),
     "callbacks": (CallbacksConfig,),

@@ -143,9 +143,11 @@ def make_trainer(
     callbacks: CallbacksConfig | None = None,
     logger: RunLogger | None = None,
     extra_callbacks: Sequence[Callback] = (),
+    best_from: int = 0,
 ) -> Trainer:
     """Return the trainer of a run: it writes ``metrics.csv`` and ``checkpoints/{best,last}.ckpt`` below ``run_dir``.
 
+    Epochs before ``best_from`` cannot be the best one.
     Asks for nothing that is not there: a GPU or a number of devices that this machine lacks is a ``ConfigError``.
     """
     hush_lightning()
@@ -176,7 +178,7 @@ def make_trainer(
         plugins=[SafeCheckpointIO(), cluster_environment(place())],
         default_root_dir=run_dir,
         callbacks=[
-            *_callbacks(callbacks or CallbacksConfig(), logger or RunLogger(), run_dir),
+            *_callbacks(callbacks or CallbacksConfig(), logger or RunLogger(), run_dir, best_from),
             *extra_callbacks,
         ],
     )
@@ -219,7 +221,7 @@ def refuse_other_numbers(devices: int, nodes: int) -> None:
         )
 
 
-def _callbacks(config: CallbacksConfig, logger: RunLogger, run_dir: Path) -> list[Callback]:
+def _callbacks(config: CallbacksConfig, logger: RunLogger, run_dir: Path, best_from: int) -> list[Callback]:
     folder = run_dir / "checkpoints"
     monitor, mode = f"val/{config.monitor}", "min" if config.monitor == "loss" else "max"
     chosen: list[Callback] = [TrainingProgress()] if config.progress else []
@@ -232,11 +234,30 @@ def _callbacks(config: CallbacksConfig, logger: RunLogger, run_dir: Path) -> lis
         "auto_insert_metric_name": False,
         "enable_version_counter": False,
     }
-    chosen.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common))
+    best = BestCheckpoint if best_from else ModelCheckpoint
+    chosen.append(best(filename="best", monitor=monitor, mode=mode, save_top_k=1, **common))
+    if isinstance(chosen[-1], BestCheckpoint):
+        chosen[-1].since = best_from
     chosen.append(ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common))
     if config.checkpoint_steps:
         chosen.append(MidEpochCheckpoint(filename="last", every_n_train_steps=config.checkpoint_steps, **common))
     return chosen
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Looks for the best epoch among those from ``since`` on."""
+
+    since = 0
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the epoch once it counts."""
+        if trainer.current_epoch >= self.since:
+            super().on_validation_end(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the epoch once it counts."""
+        if trainer.current_epoch >= self.since:
+            super().on_train_epoch_end(trainer, pl_module)
 
 
 class MidEpochCheckpoint(ModelCheckpoint):

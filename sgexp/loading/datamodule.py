@@ -32,6 +32,7 @@ class PatternDataModule(pl.LightningDataModule):
     overfit_batches : when not 0, train and validate on the first this many batches only (a check of the plumbing:
         a network that cannot learn them by heart is broken).
     epoch_draws : draws an epoch; None: all of the plan.
+    later : (epoch, plan) of a second plan that takes the first one's place from that epoch on, in epochs as long.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class PatternDataModule(pl.LightningDataModule):
         seed: int = 0,
         overfit_batches: int = 0,
         epoch_draws: int | None = None,
+        later: tuple[int, Plan] | None = None,
     ) -> None:
         super().__init__()
         self.store, self.seed, self.workers, self.epoch_draws = store, seed, workers, epoch_draws
@@ -58,8 +60,14 @@ class PatternDataModule(pl.LightningDataModule):
             few = epoch_order(len(base), seed, 0)[: overfit_batches * batch_size]
             base, partner, weight = base[few], partner[few], weight[few]
             self.rows["validation"] = np.unique(base)
+            later = None
         if len(base) == 0:
             raise DataError("There is nothing to train on: the plan has no draws.")
+        self.n_draws, self.later = len(base), None
+        if later is not None:
+            second = later[1]
+            base, partner = np.append(base, second.base), np.append(partner, second.partner)
+            weight, self.later = np.append(weight, second.weight), (later[0], len(second.base))
         if (self.class_of_row[base] < 0).any():
             raise DataError("A training draw has a space group that is not among the classes; make the plan again.")
         self.draws = PatternDraws(store, self.class_of_row, base, partner, weight)
@@ -69,7 +77,9 @@ class PatternDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training draws, in the order of (seed, epoch)."""
         rank, world = self._rank_and_world()
-        sampler = TrainingBatches(len(self.draws), self.batch_size, self.seed, rank, world, self.epoch_draws)
+        sampler = TrainingBatches(
+            self.n_draws, self.batch_size, self.seed, rank, world, self.epoch_draws, self.later
+        )
         self._training = ResumableLoader(self.draws, sampler, **self._loader_arguments())
         if self._resume_from is not None:
             self._training.load_state_dict(self._resume_from)

@@ -50,6 +50,8 @@ class TrainingBatches(Sampler[list[int]]):
     seed : decides, with the epoch, the order.
     rank, world : which share of each batch is ours, of how many.
     epoch_draws : draws an epoch; None: all of the plan.
+    later : (epoch, number of draws) of a second plan, whose draws follow those of the first one in number and take
+        their place from that epoch on, in epochs of the same length; None: there is none.
     """
 
     def __init__(
@@ -60,12 +62,13 @@ class TrainingBatches(Sampler[list[int]]):
         rank: int = 0,
         world: int = 1,
         epoch_draws: int | None = None,
+        later: tuple[int, int] | None = None,
     ) -> None:
         check_shares(batch_size, world)
         if n_draws < world:
             raise ConfigError(f"{n_draws} training draws cannot feed {world} devices: use fewer devices or more data.")
         self.n_draws, self.seed, self.rank, self.world = n_draws, seed, rank, world
-        self.epoch_draws = epoch_draws or n_draws
+        self.epoch_draws, self.later = epoch_draws or n_draws, later
         self.batch_size = min(batch_size, max(self.epoch_draws, world) // world * world)
         self.epoch = 0
         self.start = 0
@@ -76,12 +79,19 @@ class TrainingBatches(Sampler[list[int]]):
         return max(1, self.epoch_draws // self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = epoch_order(self.n_draws, self.seed, self.epoch, max(self.epoch_draws, self.batch_size))
+        order = self._order()
         share = self.batch_size // self.world
         # A generator expression reads ``start`` now; a generator function would read it only when first asked.
         batches = range(self.start, len(self))
         begins = (batch * self.batch_size + self.rank * share for batch in batches)
         return (order[begin : begin + share].tolist() for begin in begins)
+
+    def _order(self) -> NDArray[np.int64]:
+        length = max(self.epoch_draws, self.batch_size)
+        if self.later is None or self.epoch < self.later[0]:
+            return epoch_order(self.n_draws, self.seed, self.epoch, length)
+        begins, n_later = self.later
+        return self.n_draws + epoch_order(n_later, self.seed, self.epoch - begins, length)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next (Lightning calls this)."""

@@ -20,6 +20,7 @@ from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import for_batch
 from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
+from sgexp.learning.stages import Stages, StageSwitch
 from sgexp.learning.trainer import choose_devices, make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.ranks import place
@@ -27,6 +28,7 @@ from sgexp.report import terminal
 from sgexp.runs import AUTO, DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
+from sgexp.tasks.corrections import SecondStage, corrected_twice, second_stage
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, preempted
@@ -92,24 +94,25 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
     overlap = audit(data.catalog, split)
     console.print(f"[bold]split[/bold] {terminal.counts_line(split.counts())}")
     plan = make_plan(config, data, split)
-    if config.sampler.treats_imbalance and config.loss.treats_imbalance:
-        twice = (
-            "sampler and loss both treat the imbalance: the loss corrects what the sampler left, by drawn frequencies."
-        )
-        plan = replace(plan, notes=(*plan.notes, twice))
+    plan = replace(plan, notes=(*plan.notes, *corrected_twice(config)))
+    second = second_stage(config, data, split, plan)
     if run.writes:
         for note in terminal.shortened([*split.notes, *plan.notes]):
             console.print(note)
         records.write_inputs(run, data, split, plan, overlap)
+        if second is not None:
+            second.plan.save(run.path("plan_stage2.npz"))
+            run.update(stages=second.stages.record(config.trainer.epochs))
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    module, datamodule = assemble(config, data, split, plan)
+    module, datamodule, switches = assemble(config, data, split, plan, second)
     trainer = make_trainer(
         config.trainer,
         run.folder,
         callbacks=config.callbacks,
         logger=logger,
-        extra_callbacks=[StopAtBatchEnd(requests, run.path("checkpoints"))],
+        extra_callbacks=[*switches, StopAtBatchEnd(requests, run.path("checkpoints"))],
+        best_from=0 if second is None else second.begins,
     )
     announce(trainer, module, datamodule, plan, data.store)
     if config.trainer.compile:
@@ -142,21 +145,22 @@ def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
 
 
 def assemble(
-    config: Config, data: Data, split: Split, plan: ResamplingPlan
-) -> tuple[SpaceGroupModule, PatternDataModule]:
-    """Build the network with its loss, augmentation and optimizer, and the loaders that feed it."""
+    config: Config, data: Data, split: Split, plan: ResamplingPlan, second: SecondStage | None
+) -> tuple[SpaceGroupModule, PatternDataModule, list[pl.Callback]]:
+    """Build the network with its loss, augmentation and optimizer, the loaders that feed it, what enters a stage."""
     classes = np.unique(data.catalog.space_group[split.rows("train")]).astype(np.int64)
     class_of_group = np.full(231, -1, dtype=np.int64)
     class_of_group[classes] = np.arange(len(classes))
     class_of_row = class_of_group[data.catalog.space_group]
     drawn_counts = np.bincount(class_of_row[plan.base], minlength=len(classes))
     optimizer, told = for_batch(config.optimizer, config.trainer)
+    stages: Stages = build(config.stage)
     console.print(f"[bold]learning rate[/bold] {told}")
 
     module = SpaceGroupModule(
         network_builder(config)(len(classes)),
         build(config.loss, class_counts=drawn_counts),
-        lambda model, steps: build(optimizer, model=model, steps=steps),
+        stages.optimizer(lambda model, steps: build(optimizer, model=model, steps=steps), config.trainer.epochs),
         classes.tolist(),
         standardise=data.transform.standardise,
         augment=build(config.augment, classes=classes.tolist(), seed=config.seed),
@@ -175,8 +179,14 @@ def assemble(
         seed=config.seed,
         overfit_batches=config.trainer.overfit_batches,
         epoch_draws=config.trainer.epoch_draws,
+        later=None if second is None else (second.begins, second.plan),
     )
-    return module, datamodule
+    if second is None:
+        return module, datamodule, []
+    counts = np.bincount(class_of_row[second.plan.base], minlength=len(classes))
+    loss = stages.loss(build(config.loss, class_counts=counts), counts)
+    module.stage = 1
+    return module, datamodule, [StageSwitch(stages, config.trainer.epochs, loss, config.seed)]
 
 
 def predict_part(

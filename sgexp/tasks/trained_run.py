@@ -15,9 +15,9 @@ from sgexp.data.trained_on import TrainedOn
 from sgexp.errors import ConfigError, DataError
 from sgexp.evaluation.calibration import Temperature, fit_temperature
 from sgexp.evaluation.predictions import Predictions
-from sgexp.learning.models.heads import with_cosine_head
+from sgexp.learning.models.heads import with_cosine_head, with_scaled_head
 from sgexp.learning.restoring import TrainedNetwork
-from sgexp.learning.schema import LDAMConfig
+from sgexp.learning.schema import LDAMConfig, LearnableScalingConfig
 from sgexp.learning.views import takes_any_number
 from sgexp.runs import RunResult
 from sgexp.schema import build
@@ -105,10 +105,12 @@ class TrainedRun:
 
 
 def network_builder(config: Config) -> Callable[[int], Any]:
-    """Return what builds the config's network for a number of classes, with the last layer that its loss wants."""
+    """Return what builds the config's network for a number of classes, with the last layer that loss and stage want."""
 
     def network(n_classes: int) -> nn.Module:
         model = build(config.model, n_classes=n_classes)
-        return with_cosine_head(model, config.loss.scale) if isinstance(config.loss, LDAMConfig) else model
+        if isinstance(config.loss, LDAMConfig):
+            model = with_cosine_head(model, config.loss.scale)
+        return with_scaled_head(model, n_classes) if isinstance(config.stage, LearnableScalingConfig) else model
 
     return network

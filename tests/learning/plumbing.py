@@ -9,9 +9,11 @@ import torch
 from torch import nn
 
 from sgexp.learning.losses import CrossEntropy
+from sgexp.learning.models.heads import with_scaled_head
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import adamw
 from sgexp.learning.schema import TrainerConfig
+from sgexp.learning.stages import StageSwitch, crt
 from sgexp.loading.augment import Augment
 from sgexp.loading.datamodule import PatternDataModule
 
@@ -72,6 +74,19 @@ def make_data(*, batch_size=16, n_train=60, **options):
     )
 
 
+def in_stages(stages, epochs, *, dropout=0.2, loss=None):
+    """Return a module, its data and the callback that enters the second stage, where 20 draws of each class follow."""
+    module = make_module(dropout=dropout, loss=loss)
+    module.make_optimizer, module.stage = stages.optimizer(make_optimizer, epochs), 1
+    if stages.trains == "scales":
+        with_scaled_head(module.model, len(CLASSES))
+    base = np.concatenate([np.resize(np.flatnonzero(ArrayStore().labels[:60] == k), 20) for k in range(len(CLASSES))])
+    evenly = SimpleNamespace(base=base, partner=base, weight=np.zeros(len(base)))
+    data = make_data(later=(stages.begins(epochs), evenly) if stages.draws_evenly else None)
+    second = stages.loss(CrossEntropy(0.0), [100, 10, 40, 20, 5])
+    return module, data, StageSwitch(stages, epochs, second, seed=5)
+
+
 def config(**fields):
     return TrainerConfig(**({"accelerator": "cpu", "epochs": 3, "batch_size": 16} | fields))
 
@@ -86,8 +101,11 @@ def main() -> None:
     from sgexp.learning.trainer import make_trainer, predict
 
     devices, folder = int(sys.argv[1]), Path(sys.argv[2])
-    module, data = make_module(dropout=0.0), make_data()
-    trainer = make_trainer(config(devices=devices), folder, callbacks=CallbacksConfig(progress=False))
+    module, data, switches = make_module(dropout=0.0), make_data(), []
+    if "crt" in sys.argv:
+        module, data, *switches = in_stages(crt(0.5, 1.0), 3, dropout=0.0)
+    quiet = CallbacksConfig(progress=False)
+    trainer = make_trainer(config(devices=devices), folder, callbacks=quiet, extra_callbacks=switches)
     trainer.fit(module, datamodule=data)
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
     rows, logits = predict(trainer, module, data.evaluation_loader("validation"))

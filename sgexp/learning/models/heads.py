@@ -18,18 +18,40 @@ class CosineHead(nn.Module):
         super().__init__()
         self.scale = scale
         self.weight = nn.Parameter(torch.empty(n_classes, n_features))
-        nn.init.kaiming_uniform_(self.weight, a=5**0.5)  # as nn.Linear
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights as nn.Linear does."""
+        nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, features_NF: Tensor) -> Tensor:
         """Return logits (N, K) of features (N, F)."""
         return self.scale * F.linear(F.normalize(features_NF, dim=-1), F.normalize(self.weight, dim=-1))
 
 
+class ScaledHead(nn.Module):
+    """A last layer and a factor for each of its logits, 1 at first (learnable weight scaling, Kang et al. 2020)."""
+
+    def __init__(self, layer: nn.Module, n_classes: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.scales = nn.Parameter(torch.ones(n_classes))
+
+    def forward(self, features_NF: Tensor) -> Tensor:
+        """Return logits (N, K) of features (N, F)."""
+        return self.scales * self.layer(features_NF)
+
+
+LAST = (nn.Linear, CosineHead, ScaledHead)
+
+
 def name_of_head(network: nn.Module) -> str:
     """Return the name of the last layer: ``head`` where there is one, else the last linear layer."""
-    found = [name for name, module in network.named_modules() if isinstance(module, (nn.Linear, CosineHead))]
-    if isinstance(getattr(network, "head", None), nn.Module):
+    if isinstance(getattr(network, "head", None), LAST):
         return "head"
+    found = [name for name, module in network.named_modules() if isinstance(module, LAST)]
+    if scaled := [name for name in found if isinstance(network.get_submodule(name), ScaledHead)]:
+        return scaled[-1]  # not the layer within it
     if not found:
         raise ConfigError(
             f"{type(network).__name__} has no last linear layer (nn.Linear): this loss or stage needs one, take another"
@@ -48,7 +70,15 @@ def with_cosine_head(network: nn.Module, scale: float) -> nn.Module:
     old = network.get_submodule(name)
     if not isinstance(old, nn.Linear):
         raise ConfigError(f"the last layer of {type(network).__name__} is no nn.Linear: cosines cannot replace it")
-    new = CosineHead(old.in_features, old.out_features, scale)
+    return _with_head(network, name, CosineHead(old.in_features, old.out_features, scale))
+
+
+def with_scaled_head(network: nn.Module, n_classes: int) -> nn.Module:
+    """Give each logit of the last layer a factor, in place."""
+    return _with_head(network, name_of_head(network), ScaledHead(head_of(network), n_classes))
+
+
+def _with_head(network: nn.Module, name: str, new: nn.Module) -> nn.Module:
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, new)
     return network
