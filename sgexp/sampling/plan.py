@@ -70,6 +70,11 @@ class ResamplingPlan:
         """Return the same plan with row ``i`` renamed to ``rows_N[i]`` (for example the catalog's row of sample i)."""
         return replace(self, base=rows_N[self.base], partner=rows_N[self.partner])
 
+    def take(self, draws: np.ndarray, notes: tuple[str, ...] = ()) -> ResamplingPlan:
+        """Return some of the draws, in this order, and further notes."""
+        base, partner, weight = self.base[draws], self.partner[draws], self.weight[draws]
+        return replace(self, base=base, partner=partner, weight=weight, notes=self.notes + notes)
+
     def mix(self, x_N: np.ndarray) -> np.ndarray:
         """Return the drawn values of ``x_N`` (N, ...) in its own dtype, rounded once, as imbalanced-learn does."""
         weight = self.weight.reshape(-1, *[1] * (x_N.ndim - 1))

@@ -65,4 +65,177 @@ class SmoteSampler(BalancedSampler):
     partners: str = one_of("any", "any", "other_material")
 
 
-GROUPS: dict[str, tuple[type, ...]] = {"sampler": (PlainSampler, RandomOverSampler, RandomUnderSampler, SmoteSampler)}
+@dataclass(kw_only=True)
+class AddingSampler(BalancedSampler):
+    """Points between samples of small classes, chosen with an eye on the other classes."""
+
+    balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
+    k_neighbors: int = bounded(5, low=1, high=50)
+
+
+@dataclass(kw_only=True)
+class BorderlineSmoteSampler(AddingSampler):
+    """SMOTE from samples that lie among other classes."""
+
+    target: ClassVar[str] = "sgexp.sampling.over.borderline_smote"
+
+    m_neighbors: int = bounded(10, low=1, high=100)
+
+
+@dataclass(kw_only=True)
+class SvmSmoteSampler(AddingSampler):
+    """SMOTE from the support vectors."""
+
+    target: ClassVar[str] = "sgexp.sampling.over.svm_smote"
+
+    m_neighbors: int = bounded(10, low=1, high=100)
+    out_step: float = bounded(0.5, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class KMeansSmoteSampler(AddingSampler):
+    """SMOTE inside clusters."""
+
+    target: ClassVar[str] = "sgexp.sampling.over.kmeans_smote"
+
+    k_neighbors: int = bounded(2, low=1, high=50)
+    clusters: int = bounded(8, low=1, high=1000)
+
+
+@dataclass(kw_only=True)
+class AdasynSampler(AddingSampler):
+    """SMOTE with more points where other classes are near."""
+
+    target: ClassVar[str] = "sgexp.sampling.over.adasyn"
+
+
+@dataclass(kw_only=True)
+class ReducingSampler(BalancedSampler):
+    """Chosen samples stand for the large classes."""
+
+    balance: str = one_of("median", "minority", "sqrt", "median", "cap", "table")
+
+
+@dataclass(kw_only=True)
+class NearMissSampler(ReducingSampler):
+    """The samples nearest to the smallest class."""
+
+    target: ClassVar[str] = "sgexp.sampling.reducing.near_miss"
+
+    version: int = bounded(1, low=1, high=3)
+    n_neighbors: int = bounded(3, low=1, high=50)
+
+
+@dataclass(kw_only=True)
+class ClusterCentroidsSampler(ReducingSampler):
+    """The samples nearest to the centres of clusters."""
+
+    target: ClassVar[str] = "sgexp.sampling.reducing.cluster_centroids"
+
+
+@dataclass(kw_only=True)
+class InstanceHardnessSampler(ReducingSampler):
+    """The samples that a forest finds easiest."""
+
+    target: ClassVar[str] = "sgexp.sampling.reducing.instance_hardness"
+
+    trees: int = bounded(100, low=1, high=1000)
+    leaf: int = bounded(1, low=1)
+    folds: int = bounded(5, low=2, high=20)
+
+
+@dataclass(kw_only=True)
+class CleaningSampler(Component):
+    """Samples that their neighbours contradict are left out."""
+
+    treats_imbalance: ClassVar[bool] = True
+
+    rare: str = one_of("refuse", "refuse", "keep")
+
+
+@dataclass(kw_only=True)
+class TomekLinksSampler(CleaningSampler):
+    """Pairs of different classes that are each other's nearest are left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.tomek_links"
+
+
+@dataclass(kw_only=True)
+class EnnSampler(CleaningSampler):
+    """Samples among other classes are left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.enn"
+
+    n_neighbors: int = bounded(3, low=1, high=50)
+    agree: str = one_of("all", "all", "mode")
+
+
+@dataclass(kw_only=True)
+class RennSampler(EnnSampler):
+    """The same, repeatedly."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.renn"
+
+    passes: int = bounded(100, low=1)
+
+
+@dataclass(kw_only=True)
+class AllKnnSampler(EnnSampler):
+    """The same, with more neighbours each time."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.all_knn"
+
+
+@dataclass(kw_only=True)
+class NeighbourhoodCleaningSampler(CleaningSampler):
+    """Samples among other classes, and those that mislead the smallest class, are left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.neighbourhood_cleaning"
+
+    n_neighbors: int = bounded(3, low=1, high=50)
+    threshold: float = bounded(0.5, low=0.001)
+
+
+@dataclass(kw_only=True)
+class OneSidedSelectionSampler(CleaningSampler):
+    """Samples far from the smallest class are left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.one_sided_selection"
+
+
+@dataclass(kw_only=True)
+class CondensedNnSampler(CleaningSampler):
+    """Samples that those kept already tell are left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.cleaning.condensed_nn"
+
+
+@dataclass(kw_only=True)
+class SmoteTomekSampler(AddingSampler):
+    """SMOTE, then pairs of different classes left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.combined.smote_tomek"
+
+    rare: str = one_of("refuse", "refuse", "keep")
+
+
+@dataclass(kw_only=True)
+class SmoteEnnSampler(SmoteTomekSampler):
+    """SMOTE, then samples among other classes left out."""
+
+    target: ClassVar[str] = "sgexp.sampling.combined.smote_enn"
+
+    n_neighbors: int = bounded(3, low=1, high=50)
+    agree: str = one_of("all", "all", "mode")
+
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "sampler": (
+        *(PlainSampler, RandomOverSampler, RandomUnderSampler, SmoteSampler),
+        *(BorderlineSmoteSampler, SvmSmoteSampler, KMeansSmoteSampler, AdasynSampler),
+        *(NearMissSampler, ClusterCentroidsSampler, InstanceHardnessSampler),
+        *(TomekLinksSampler, EnnSampler, RennSampler, AllKnnSampler, NeighbourhoodCleaningSampler),
+        *(OneSidedSelectionSampler, CondensedNnSampler),
+        *(SmoteEnnSampler, SmoteTomekSampler),
+    )
+}

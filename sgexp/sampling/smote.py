@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from sgexp.sampling.features import FeatureRows
 from sgexp.sampling.plan import ResamplingPlan
+from sgexp.sampling.rare import neighbour_notes
 from sgexp.sampling.targets import class_counts, counts_to_add
 
 # Below this many samples one thread finds neighbours in milliseconds, and waking the others takes longer (on a busy
@@ -98,7 +99,9 @@ class Smote:
             else:  # nobody to mix with: the class is repeated evenly
                 base[same] = partner[same] = np.resize(rows, n)
             start += n
-        return ResamplingPlan(base, partner, weight, notes=table_notes + self._notes(used_k))
+        lonely = "a single sample" if self.partners == "any" else "a single material"
+        notes = neighbour_notes(used_k, self.k_neighbors, lonely)
+        return ResamplingPlan(base, partner, weight, notes=table_notes + notes)
 
     def _usable_k(self, groups_n: np.ndarray) -> int:
         """Return how many neighbours each sample of a class can have, at most ``k_neighbors``; 0 for a lonely class."""
@@ -116,22 +119,6 @@ class Smote:
         own = material_n[near] == material_n[asked_a, np.newaxis]
         others_first = np.argsort(own, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(near, others_first, axis=1)
-
-    def _notes(self, used_k: dict[int, int]) -> tuple[str, ...]:
-        """Say once how many classes were too small for k neighbours, and what was done."""
-        fewer = sum(0 < k < self.k_neighbors for k in used_k.values())
-        alone = sum(k == 0 for k in used_k.values())
-        lonely = "a single sample" if self.partners == "any" else "a single material"
-        notes = []
-        if fewer:
-            notes.append(f"{_classes(fewer)} too few samples for {self.k_neighbors} neighbours: as many as there are.")
-        if alone:
-            notes.append(f"{_classes(alone)} {lonely}: repeated, nothing to mix with.")
-        return tuple(notes)
-
-
-def _classes(n: int) -> str:
-    return "1 class has" if n == 1 else f"{n} classes have"
 
 
 def _nearest(x_nF: np.ndarray, asked_a: np.ndarray, k: int) -> np.ndarray:

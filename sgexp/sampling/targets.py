@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from sgexp.errors import ConfigError
+from sgexp.sampling.rare import listed
 
 
 def class_counts(labels_N: np.ndarray) -> dict[int, int]:
@@ -85,10 +86,5 @@ def _from_table(counts: Mapping[int, int], table: Mapping[int, int]) -> tuple[di
         if n < 1:
             raise ConfigError(f"sampler.table asks for {n} draws of group {group}; no class may be emptied, give >= 1")
     absent = sorted(set(table) - set(counts))
-    notes = (f"sampler.table names groups without training samples, left out: {_listed(absent)}.",) if absent else ()
+    notes = (f"sampler.table names groups without training samples, left out: {listed(absent)}.",) if absent else ()
     return {group: int(n) for group, n in sorted(table.items()) if group in counts}, notes
-
-
-def _listed(groups: list[int]) -> str:
-    """Return at most twelve group numbers as text."""
-    return ", ".join(map(str, groups[:12])) + (f" and {len(groups) - 12} more" if len(groups) > 12 else "")

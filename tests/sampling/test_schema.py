@@ -1,6 +1,6 @@
 """Every choice of the group sampler can be built and lists all its knobs."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from sgexp.schema import build
 CONF = Path(__file__).parents[2] / "conf" / "sampler"
 
 
-@pytest.mark.parametrize("name", ["none", "random_over", "random_under", "smote"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in CONF.glob("*.yaml")))
 def test_a_choice_lists_the_defaults_of_its_schema_and_builds_a_sampler(name):
     text = (CONF / f"{name}.yaml").read_text()
     assert text.startswith("# ")
@@ -21,8 +21,13 @@ def test_a_choice_lists_the_defaults_of_its_schema_and_builds_a_sampler(name):
     (schema,) = [cls for cls in GROUPS["sampler"] if cls.target == content["_target_"]]
     default = schema()
     assert content == {"_target_": schema.target} | {f.name: getattr(default, f.name) for f in fields(schema)}
-    sampler = build(default)
+    sampler = build(replace(default, rare="keep") if "rare" in content else default)
     assert isinstance(sampler.needs_features, bool)
     labels = np.repeat([1, 2, 3], [9, 4, 1])
     plan = sampler.plan(labels, labels, np.random.default_rng(0).normal(size=(14, 3)), seed=0)
     assert set(plan.drawn_counts(labels)) == {1, 2, 3}
+
+
+def test_every_schema_has_its_file():
+    targets = {yaml.safe_load(path.read_text())["_target_"] for path in CONF.glob("*.yaml")}
+    assert targets == {cls.target for cls in GROUPS["sampler"]}

@@ -1,0 +1,62 @@
+"""SMOTE, then cleaning of old and new samples alike: imbalanced-learn's combinations, as plans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from imblearn.under_sampling import EditedNearestNeighbours, TomekLinks
+
+from sgexp.sampling.cleaning import kept_rows, spared
+from sgexp.sampling.features import FeatureRows, all_features, announce_search
+from sgexp.sampling.plan import ResamplingPlan
+from sgexp.sampling.smote import Smote
+
+
+class SmoteThenClean:
+    """SMOTE's draws but those that imbalanced-learn's cleaner removes, from any class.
+
+    G. E. A. P. A. Batista, R. C. Prati, M. C. Monard, SIGKDD Explor. 6 (2004) 20-29. ``rare`` as in
+    ``cleaning.Cleaner``. The cleaner compares every draw with every other: choose a ``balance`` with few draws.
+    """
+
+    needs_features = True
+
+    def __init__(self, name: str, smote: Smote, make: Callable[[np.ndarray], Any], rare: str) -> None:
+        self.name, self.smote, self.make, self.rare = name, smote, make, rare
+
+    def plan(
+        self, labels_N: np.ndarray, groups_N: np.ndarray, features_NF: FeatureRows | None, seed: int
+    ) -> ResamplingPlan:
+        """Plan SMOTE, mix the features of its draws (only those), and keep the draws of ``sample_indices_``."""
+        x_NF = all_features(features_NF, len(labels_N))
+        plan = self.smote.plan(labels_N, groups_N, x_NF, seed)
+        labels_D = labels_N[plan.base]
+        if len(np.unique(labels_D)) == 1:
+            return plan
+        x_DF = plan.mix(x_NF)
+        announce_search(x_DF, self.name)
+        draws = kept_rows(self.make, x_DF, labels_D)
+        more, notes = spared(draws, labels_D, self.name, self.rare)
+        return plan.take(np.concatenate([draws, more]), notes)
+
+
+def smote_enn(
+    balance: str, cap: int, table: Mapping[int, int], k_neighbors: int, n_neighbors: int, agree: str, rare: str
+) -> SmoteThenClean:
+    """SMOTE, then draws whose neighbours are of other classes are left out."""
+    return SmoteThenClean(
+        "smote_enn",
+        Smote(balance, cap, table, k_neighbors, "any"),
+        lambda y: EditedNearestNeighbours(
+            sampling_strategy="all", n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree
+        ),
+        rare,
+    )
+
+
+def smote_tomek(balance: str, cap: int, table: Mapping[int, int], k_neighbors: int, rare: str) -> SmoteThenClean:
+    """SMOTE, then both of two draws of different classes that are each other's nearest are left out."""
+    smote = Smote(balance, cap, table, k_neighbors, "any")
+    return SmoteThenClean("smote_tomek", smote, lambda y: TomekLinks(sampling_strategy="all"), rare)
