@@ -60,7 +60,13 @@ def run(arguments: usage.Arguments, typed: Sequence[str]) -> int:
     composer = Composer(arguments.config_dir, arguments.config_name)
     if arguments.multirun:
         refuse_together("a sweep (-m) is started once, and starts its jobs by itself (hydra/launcher=submitit_slurm)")
-        run_sweep(composer, arguments, typed)
+        composed = composer.compose(arguments.overrides, multirun=True)
+        if composer.searches(composed):
+            from sgexp.searching import run_search
+
+            run_search(composer, arguments, typed, composed)
+        else:
+            run_sweep(composer, arguments, typed)
         return 0
     if arguments.info is None and not checked:
         config = config_checked(composer, arguments.overrides)

@@ -20,6 +20,7 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -36,18 +37,22 @@ HYDRA_TARGETS = ("hydra._internal.core_plugins.", "hydra_plugins.")
 
 EXTRA_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")  # of the extra `launchers`
 
+OPTUNA_SWEEPER = "hydra_plugins.sgexp_optuna_sweeper.sweeper.OptunaSweeper"
+
 HYDRA_RESOLVERS = frozenset({"now", "hydra", "python_version", "oc.select"})
 """Resolvers that Hydra's own settings use; none of them runs or reads anything outside the config."""
 
 
-_NOT_NAMING = frozenset({"task", "logger", "callbacks", "report", "launcher"})
+_NOT_NAMING = frozenset({"task", "logger", "callbacks", "report", "launcher", "search"})
 """Groups whose choice makes no other experiment, and so gives a run no other name."""
 
 
 class Composer:
     """Composes and checks configs from the package's ``conf/`` and, before it, a folder of the caller's."""
 
-    def __init__(self, config_dir: str | Path | None = None, config_name: str = "config") -> None:
+    def __init__(
+        self, config_dir: str | Path | None = None, config_name: str = "config", further: Path | None = None
+    ) -> None:
         version.setbase(VERSION_BASE)
         setup_globals()
         search_path = create_config_search_path(str(CONF_DIR))
@@ -56,6 +61,8 @@ class Composer:
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
             search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+        if further is not None:
+            search_path.prepend("further", f"file://{further.resolve()}", SearchPathQuery(provider="schema"))
         self.config_name = config_name
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
 
@@ -94,9 +101,8 @@ class Composer:
         """Return Hydra's own overrides, and those of every job of a sweep (``-m``), without a sweep in them."""
         sweeper = self.compose(overrides, multirun=True).hydra.sweeper
         if str(sweeper.get("_target_")) != f"{BasicSweeper.__module__}.{BasicSweeper.__name__}":
-            raise ConfigError("only hydra/sweeper=basic is supported: it lists all jobs before the first starts")
-        params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-        parsed = _parse([*params, *overrides], self.loader)
+            raise ConfigError("only hydra/sweeper=basic and hydra/sweeper=optuna are supported: jobs are checked first")
+        parsed = self._swept(sweeper, overrides)
         for override in parsed:
             if override.is_sweep_override() and not override.is_discrete_sweep():
                 raise ConfigError(
@@ -108,6 +114,28 @@ class Composer:
         if not batch:
             raise ConfigError(f"no job is left: a pattern such as glob(...) in {' '.join(overrides)} matches no choice")
         return hydra_own, batch
+
+    def _swept(self, sweeper: DictConfig, overrides: Sequence[str]) -> list[Override]:
+        """Parse the overrides of a sweep, those that its sweeper's settings hold first."""
+        params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+        return _parse([*params, *overrides], self.loader)
+
+    def searches(self, composed: DictConfig) -> bool:
+        """Say whether a sweep, composed for ``-m``, is a search (``hydra/sweeper=optuna``)."""
+        return bool(composed.hydra.sweeper.get("_target_") == OPTUNA_SWEEPER)
+
+    def searched(self, composed: DictConfig, overrides: Sequence[str]) -> list[Override]:
+        """Return the overrides of a search, parsed."""
+        return self._swept(composed.hydra.sweeper, overrides)
+
+    def parsed(self, overrides: Sequence[str]) -> list[Override]:
+        """Return overrides as Hydra reads them."""
+        return _parse(overrides, self.loader)
+
+    def sweeper(self, composed: DictConfig, task: TaskFunction) -> Sweeper:
+        """Return the sweeper that ``composed`` chooses; it is handed ``task``."""
+        context = HydraContext(config_loader=self.loader, callbacks=Callbacks())
+        return Plugins.instance().instantiate_sweeper(hydra_context=context, task_function=task, config=composed)
 
     def launcher(self, composed: DictConfig, task: TaskFunction) -> Launcher:
         """Return the launcher that ``composed`` chooses (for ``-m``); it will call ``task`` with each job's config."""

@@ -33,10 +33,11 @@ if TYPE_CHECKING:  # names for readers and mypy; what a node really is, its grou
     from sgexp.evaluation.schema import EvaluationConfig
     from sgexp.learning.schema import CallbacksConfig, TrainerConfig
     from sgexp.report.schema import ReportConfig
+    from sgexp.search.schema import SearchConfig
     from sgexp.simulation.schema import SimulationConfig
     from sgexp.sweeps.schema import LauncherConfig
 
-ROOMS = ("simulation", "data", "sampling", "evaluation", "loading", "learning", "report", "sweeps", "tasks")
+ROOMS = ("simulation", "data", "sampling", "evaluation", "loading", "learning", "report", "search", "sweeps", "tasks")
 ENTRY_POINTS = "sgexp.schemas"
 
 
@@ -62,6 +63,7 @@ class Config:
     simulation: SimulationConfig
     report: ReportConfig
     launcher: LauncherConfig
+    search: SearchConfig
     name: str = "default"  # a word for the run folder; null in a file: made from the choices on the command line
     seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
     resume: str | None = None  # run folder to go on with, or "auto"

@@ -32,9 +32,9 @@ OF_THE_RUN = (
     *("seed", *DATA, "split", "transform", "sampler", "augment", "model", "loss", "optimizer", "trainer", "evaluation"),
     "stage",
 )
-ADDED_LATER = {"stage": {"_target_": "sgexp.learning.stages.none"}}  # what a run did whose config does not say
+ADDED_LATER = {"stage": {"_target_": "sgexp.learning.stages.none"}, "search": {}}  # what a run did whose config does not say
 OF_THE_MACHINE = (
-    *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher"),
+    *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher", "search"),
 )
 DEVICES = ("auto", "cpu", "gpu")
 

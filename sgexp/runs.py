@@ -48,7 +48,7 @@ _RECORDED_PACKAGES = (
 
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
 _NOT_THE_EXPERIMENT = frozenset(
-    {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "task.folder"}
+    {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "search", "task.folder"}
     | {"callbacks.progress", "callbacks.checkpoint_steps", "callbacks.grace_seconds"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers", "compile")}
     | {"simulation.processes", "simulation.engine.device"}
@@ -138,12 +138,12 @@ class RunResult:
             raise UserError(f"{path} cannot be read as a run's result ({error})") from None
         if version > SCHEMA_VERSION:
             raise UserError(f"{path} was written by a newer sgexp (schema {version}); update sgexp to read it")
-        if status == "running" and not _alive(record):
+        if status == "running" and not alive(record):
             status = "interrupted"
         return cls(Path(folder), status, record)
 
 
-def _alive(record: Mapping[str, Any]) -> bool:
+def alive(record: Mapping[str, Any]) -> bool:
     """Say whether the process that wrote a running result still lives: by its pid here, by its heartbeat elsewhere.
 
     When Slurm starts a job again, the job's earlier start is over, wherever it was.
@@ -167,6 +167,18 @@ def slurm_start(environment: Mapping[str, str] | None = None) -> list[str] | Non
     """Return the number of this process's Slurm job and how often it was started again; None outside of Slurm."""
     env = os.environ if environment is None else environment
     return [env["SLURM_JOB_ID"], env.get("SLURM_RESTART_COUNT", "0")] if env.get("SLURM_JOB_ID") else None
+
+
+def this_process() -> dict[str, Any]:
+    """Return what tells later, and elsewhere, whether this process still lives (see `alive`)."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "pid": pid, "pid_since": _began(pid), "heartbeat": time.time()}
+
+
+def note(folder: Path, **facts: Any) -> None:
+    """Add facts to the result of a run that nobody runs, such as why it was ended; one that is run is left alone."""
+    with contextlib.suppress(Timeout), FileLock(Path(folder) / "run.lock", blocking=False):
+        write_json(Path(folder) / "result.json", RunResult.read(folder).record | finite(facts))
 
 
 def _began(pid: int) -> str | None:
@@ -268,7 +280,8 @@ class RunFolder:
 
     def _recorded(self, facts: Mapping[str, Any]) -> Iterator[RunFolder]:
         started, before = time.time(), float(self._record.get("wall_seconds", 0.0))
-        self._record.pop("error", None)
+        for told in ("error", "pruned"):  # of an earlier start
+            self._record.pop(told, None)
         who: dict[str, Any] = {"host": socket.gethostname(), "pid": os.getpid(), "pid_since": _began(os.getpid())}
         if sweep := os.environ.get(SWEEP):
             who["sweep"] = sweep

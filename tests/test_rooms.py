@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "sgexp"
 # Top first. A schema.py belongs to its room, but imports nothing except sgexp.schema.
 ORDER = (
     "__main__",
+    "searching",
     "jobs",
     "tasks",
     "run_config",
@@ -26,6 +27,7 @@ ORDER = (
     "sampling",
     "evaluation",
     "crystallography",
+    "search",
     "sweeps",
     "runs",
     "console",
@@ -45,7 +47,9 @@ WITHOUT_TORCH = (
     "checking",
     "composition",
     "usage",
+    "searching",
     "jobs",
+    "search",
     "sweeps",
     "runs",
     "ranks",

@@ -30,12 +30,12 @@ class ProcessLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs and return how each ended; their results are in their run folders."""
         from sgexp.errors import ConfigError, UserError
-        from sgexp.sweeps.processes import run_side_by_side
+        from sgexp.sweeps.processes import Queue, run_side_by_side
 
         if self.sweep is None:
             raise ConfigError("hydra/launcher=process knows only jobs listed beforehand: choose hydra/sweeper=basic")
         jobs = [self.sweep.job_of(overrides) for overrides in job_overrides]
-        run_side_by_side(jobs, self.sweep, self.jobs)
+        run_side_by_side(Queue(jobs), self.sweep, self.jobs)
         returns = []
         for job, overrides in zip(jobs, job_overrides, strict=True):
             ended = JobReturn(overrides=list(overrides), status=JobStatus.COMPLETED)

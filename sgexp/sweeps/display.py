@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS = 60.0  # without a terminal: from one line on the progress to the next
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_COLOURS = {"finished": "green", "failed": "red", "interrupted": "yellow"}
+_COLOURS = {"finished": "green", "failed": "red", "interrupted": "yellow", "pruned": "yellow"}
 
 
 class Display:
@@ -50,14 +50,14 @@ class Display:
     def started(self, child: Child) -> None:
         """Say that a job has started, where no table shows it."""
         if not self.live:
-            say(f"job {child.job.number} of {len(self.sweep.jobs)} started: {safe(child.job.label)}")
+            say(f"{self.sweep.noun} {child.job.number} of {self.sweep.total} started: {safe(child.job.label)}")
 
-    def ended(self, child: Child, running: Sequence[Child], waiting: Sequence[Job]) -> None:
+    def ended(self, child: Child, running: Sequence[Child], waiting: Sized) -> None:
         """Say in one line how a job ended."""
         job = child.job
         if job.state == "finished":
             self.seconds.append(child.seconds)
-        say(ending(job, len(self.sweep.jobs)))
+        say(ending(job, self.sweep.total, self.sweep.noun))
         self.update(running, waiting)
 
     def stopping(self, count: int, again: bool) -> None:
@@ -65,7 +65,7 @@ class Display:
         jobs = f"{count} running job{'s' if count != 1 else ''}"
         say(f"[yellow]killing {jobs}[/yellow]" if again else f"[yellow]stopping {jobs}; Ctrl-C again kills[/yellow]")
 
-    def update(self, running: Sequence[Child], waiting: Sequence[Job]) -> None:
+    def update(self, running: Sequence[Child], waiting: Sized) -> None:
         """Show how far the running jobs are."""
         left = seconds_left(running, waiting, self.seconds, self.slots)
         if self.live:
@@ -74,17 +74,17 @@ class Display:
             self.told = time.monotonic()
             say(safe(self._words(running, waiting, left)))
 
-    def _words(self, running: Sequence[Child], waiting: Sequence[Job], left: float | None) -> str:
-        epochs = [f"job {child.job.number} {_epochs(child)}" for child in running if child.job.epochs]
-        words = [f"{self.sweep.count('finished')} of {len(self.sweep.distinct)} jobs finished", *epochs]
+    def _words(self, running: Sequence[Child], waiting: Sized, left: float | None) -> str:
+        epochs = [f"{self.sweep.noun} {child.job.number} {_epochs(child)}" for child in running if child.job.epochs]
+        words = [f"{self.sweep.count('finished')} of {self.sweep.distinct_total} {self.sweep.noun}s finished", *epochs]
         words.append(f"{len(waiting)} waiting")
         return ", ".join(words) + (f", about {duration(left)} left" if left is not None else "")
 
-    def _summary(self, running: Sequence[Child], waiting: Sequence[Job], left: float | None) -> Table:
-        total = len(self.sweep.distinct)
+    def _summary(self, running: Sequence[Child], waiting: Sized, left: float | None) -> Table:
+        total = self.sweep.distinct_total
         done = self.sweep.count("finished")
         counts = [f"{done} of {total} finished"]
-        for state in ("failed", "interrupted"):
+        for state in ("pruned", "failed", "interrupted"):
             if number := self.sweep.count(state):  # type: ignore[arg-type]
                 counts.append(f"[{_COLOURS[state]}]{number} {state}[/]")
         counts.append(f"{len(waiting)} waiting")
@@ -143,9 +143,9 @@ def say(line: str) -> None:
     console.print(line, soft_wrap=True)
 
 
-def ending(job: Job, total: int) -> str:
+def ending(job: Job, total: int, noun: str = "job") -> str:
     """Return the line, in rich's markup, that tells how a job ended."""
-    what = f"job {job.number} of {total}"
+    what = f"{noun} {job.number} of {total}"
     took = duration(job.seconds or 0.0)
     state = f"[{_COLOURS.get(job.state, 'default')}]{job.state}[/]"
     label = safe(job.label)
@@ -190,7 +190,7 @@ def left_of(child: Child, others: Sequence[float]) -> float | None:
     return max(0.0, sum(others) / len(others) - child.seconds) if others else None
 
 
-def seconds_left(running: Sequence[Child], waiting: Sequence[Job], others: Sequence[float], slots: int) -> float | None:
+def seconds_left(running: Sequence[Child], waiting: Sized, others: Sequence[float], slots: int) -> float | None:
     """Return the seconds until the last job ends, from what jobs took or will take; None while nothing is known."""
     lefts = [left_of(child, others) for child in running]
     known = [left for left in lefts if left is not None]

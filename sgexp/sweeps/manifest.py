@@ -22,7 +22,8 @@ from filelock import FileLock, Timeout
 from sgexp.errors import ConfigError, UserError
 from sgexp.runs import RunResult, write_json
 
-State = Literal["waiting", "running", "finished", "failed", "interrupted", "elsewhere"]
+State = Literal["waiting", "running", "finished", "failed", "interrupted", "pruned", "elsewhere"]
+STOPPED = "stopped with the sweep"  # why a job is interrupted that the sweep itself has ended
 _ASIDE = "manifest.damaged.json"
 _NAMED_BY_HASH = re.compile(r"-([0-9a-f]{8})(?:-\d+)?$")  # how run folders end
 
@@ -67,6 +68,8 @@ def label(jobs: Sequence[Job]) -> None:
 class Sweep:
     """The jobs of one ``-m`` command, and the file that remembers them."""
 
+    noun = "job"
+
     def __init__(self, folder: Path, jobs: Sequence[Job], command: Sequence[str] = ()) -> None:
         self.folder, self.jobs, self.command = Path(folder), list(jobs), list(command)
         self.id = sweep_id(jobs)
@@ -86,6 +89,16 @@ class Sweep:
     def distinct(self) -> list[Job]:
         """The jobs without those that are the same experiment as an earlier one."""
         return [job for job in self.jobs if job.number not in self.same_as]
+
+    @property
+    def total(self) -> int:
+        """How many jobs it has, as they are numbered."""
+        return len(self.jobs)
+
+    @property
+    def distinct_total(self) -> int:
+        """How many different experiments its jobs are."""
+        return len(self.distinct)
 
     def count(self, state: State) -> int:
         """Return how many (distinct) jobs are in a state."""

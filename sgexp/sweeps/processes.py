@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from sgexp.machine import available_cores
 from sgexp.runs import SWEEP
 from sgexp.sweeps.display import Display
 from sgexp.sweeps.leash import GRACE_SECONDS, STARTED_BY_SWEEP
-from sgexp.sweeps.manifest import Job, Sweep
+from sgexp.sweeps.manifest import STOPPED, Job, Sweep
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0  # between two looks into the run folders
@@ -56,21 +56,37 @@ class Child:
         return time.monotonic() - self.started
 
 
-def run_side_by_side(jobs: Sequence[Job], sweep: Sweep, at_a_time: int) -> None:
+class Queue:
+    """The jobs that wait: here those that are known beforehand; a search makes up the next when it is asked for."""
+
+    def __init__(self, jobs: Sequence[Job] = ()) -> None:
+        self.jobs = deque(jobs)
+
+    def waiting(self) -> Sized:
+        """Return what has as many items as jobs wait."""
+        return self.jobs
+
+    def next(self) -> Job | None:
+        """Return the job to start now, or None when there is none (yet, as long as some wait)."""
+        return self.jobs.popleft() if self.jobs else None
+
+    def looked(self, child: Child) -> None:
+        """Take note of how far a running job is (about once a second)."""
+
+
+def run_side_by_side(queue: Queue, sweep: Sweep, at_a_time: int) -> None:
     """Run the jobs, ``at_a_time`` together, and leave in each what became of it; Ctrl-C ends in KeyboardInterrupt."""
-    slots = max(1, min(at_a_time, len(jobs)))
+    slots = max(1, min(at_a_time, len(queue.waiting())))
     gpus = visible_gpus() if slots > 1 else []
     shares = [share_of(slot, slots, gpus, available_cores(), os.environ) for slot in range(slots)]
-    waiting = deque((job, job.asked) for job in jobs)
     running: dict[int, Child] = {}
     with _stop_requests() as requests, Display(sweep, slots) as display:
         try:
             heard, looked = 0, 0.0
-            while running or (waiting and not requests):
+            while running or (len(queue.waiting()) and not requests):
                 for slot in range(slots):
-                    if slot not in running and waiting and not requests:
-                        job, asked = waiting.popleft()
-                        running[slot] = start(job, asked, slot, sweep, shares[slot])
+                    if slot not in running and not requests and (job := queue.next()) is not None:
+                        running[slot] = start(job, job.asked, slot, sweep, shares[slot])
                         display.started(running[slot])
                 if len(requests) > heard:
                     heard = len(requests)
@@ -80,14 +96,15 @@ def run_side_by_side(jobs: Sequence[Job], sweep: Sweep, at_a_time: int) -> None:
                 if time.monotonic() - looked > _LOOK_SECONDS:
                     for child in running.values():
                         look(child, sweep)
-                    display.update(list(running.values()), [job for job, _ in waiting])
+                        queue.looked(child)
+                    display.update(list(running.values()), queue.waiting())
                     looked = time.monotonic()
                 time.sleep(_POLL_SECONDS)
                 for slot, child in list(running.items()):
                     if child.process.poll() is not None:
                         del running[slot]
                         settle(child, sweep, stopped=bool(requests))
-                        display.ended(child, list(running.values()), [job for job, _ in waiting])
+                        display.ended(child, list(running.values()), queue.waiting())
         finally:
             stop(list(running.values()), sweep)  # there are any only when something went wrong here
     if requests:
@@ -176,7 +193,7 @@ def settle(child: Child, sweep: Sweep, stopped: bool) -> None:
     if code == 0 and (run is None or run.status == "finished"):
         sweep.close(job, "finished", None)
     elif stopped:
-        sweep.close(job, "interrupted", "stopped with the sweep")
+        sweep.close(job, "interrupted", STOPPED)
     elif code in (130, -signal.SIGINT):
         sweep.close(job, "interrupted", "stopped by Ctrl-C")
     elif code == Preempted.exit_code:
