@@ -32,7 +32,8 @@ OF_THE_RUN = (
     *("seed", *DATA, "split", "transform", "sampler", "augment", "model", "loss", "optimizer", "trainer", "evaluation"),
     "stage",
 )
-ADDED_LATER = {"stage": {"_target_": "sgexp.learning.stages.none"}, "search": {}}  # what a run did whose config does not say
+# What a run did whose config does not say: groups that came later.
+ADDED_LATER = {"stage": {"_target_": "sgexp.learning.stages.none"}, "search": {}}
 OF_THE_MACHINE = (
     *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher", "search"),
 )
