@@ -48,6 +48,36 @@ def temperature_table(temperature: Mapping[str, Any]) -> Table:
     return table
 
 
+def posthoc_table(metrics: Mapping[str, Any], posthoc: Mapping[str, Any]) -> Table:
+    """Show the figures of each test part as answered and with each correction."""
+    taus = ", ".join(f"{name.replace('_', ' ')} tau {found['tau']:g}" for name, found in posthoc.items())
+    samples = next(iter(posthoc.values()))["samples"]
+    notes = dict.fromkeys(note for found in posthoc.values() for note in found["notes"])
+    table = Table(
+        title=f"Corrected afterwards: {taus} (best macro-F1 on {samples:,} validation samples)",
+        title_justify="left",
+        title_style="bold",
+        caption="\n".join(notes) or None,
+        caption_justify="left",
+    )
+    table.add_column("")
+    for name in ("plain", *posthoc):
+        table.add_column(name.replace("_", " "), justify="right")
+    for part in (part for part in metrics if part != "validation"):
+        for figure in ("top1", "macro_f1"):
+            answers = [metrics[part], *(found["metrics"][part] for found in posthoc.values())]
+            table.add_row(f"{part} {figure}", *(_with_interval(answer.get(figure)) for answer in answers))
+    return table
+
+
+def _with_interval(figure: Mapping[str, Any] | None) -> str:
+    """Return a figure as the results table writes it."""
+    if not figure or figure.get("value") is None:
+        return "-"
+    interval = f" [{figure['low']:.2f}, {figure['high']:.2f}]" if figure.get("low") is not None else ""
+    return f"{figure['value']:.3f}{interval}"
+
+
 def draw_reliability(
     predictions: Mapping[str, Predictions], temperature: Mapping[str, Any], bins: int, path: Path
 ) -> None:

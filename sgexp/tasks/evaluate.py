@@ -29,6 +29,7 @@ from sgexp.run_config import read_run_config
 from sgexp.runs import RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
+from sgexp.tasks.posthoc import corrected
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.schema import EvaluateTask
 from sgexp.tasks.scoring import predictions_of, score
@@ -67,6 +68,8 @@ def evaluate(config: Config) -> None:
         console.print(f"[bold red]{escape(line)}[/bold red]")
     console.print(terminal.results_table(results))
     console.print(answers.temperature_table(results["temperature"]))
+    if results["posthoc"]:
+        console.print(answers.posthoc_table(results["metrics"], results["posthoc"]))
     console.print(f"[bold]run folder[/bold] {run.folder}")
 
 
@@ -111,6 +114,7 @@ def judge(config: Config, trained: TrainedRun, network: nn.Module, run: RunFolde
     )
     temperature = calibrated(config, trained, judged, predictions)
     run.update(temperature=temperature)
+    run.update(posthoc=corrected(config, trained, judged.own, predictions, run))
     tests = {part: item for part, item in predictions.items() if part != "validation"}
     if tests:
         answers.draw_reliability(tests, temperature, config.evaluation.calibration_bins, run.path("reliability.png"))

@@ -74,6 +74,17 @@ class EvaluateTask(Component):
 
     rotations: bool = False  # look at every pattern in all four quarter turns
     patterns: str = one_of("all", "all", "subsets", "orders")  # which patterns a view shows, in which order
+    posthoc: str = one_of("none", "none", "logit_adjustment", "tau_normalisation", "all")  # corrected figures beside
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse to normalise a last layer whose logits were averaged as probabilities."""
+        views = self.rotations or self.patterns != "all"
+        if views and self.posthoc in ("tau_normalisation", "all"):
+            return (
+                f"{key}.posthoc={self.posthoc} works on the last layer's logits, which {key}.rotations and "
+                f"{key}.patterns average as log-probabilities: choose {key}.posthoc=logit_adjustment, or no such views"
+            )
+        return None
 
 
 @dataclass(kw_only=True)

@@ -125,3 +125,30 @@ def test_a_wrong_question_is_answered_before_anything_is_loaded(tiny_run, tmp_pa
     ended = command("task=evaluate", cwd=tmp_path)
     assert ended.code == 2 and "give run=outputs/train/" in ended.sentence
     assert not (tmp_path / "outputs").exists()
+
+
+def test_corrections_stand_beside_the_plain_figures_and_are_chosen_on_validation(tiny_run, tmp_path):
+    run, _ = tiny_run
+    ended = command(*FAST, f"run={run}", "task.posthoc=all", cwd=tmp_path)
+    assert ended.code == 0 and ended.err == ""
+    assert "logit adjustment tau" in ended.words and "tau normalisation" in ended.words
+    folder = evaluated(tmp_path)
+    found = result(folder)
+    assert found["metrics"] == result(run)["metrics"], "the plain figures stay"
+    with (run / "classes.csv").open(newline="") as file:
+        drawn = np.array([int(row["drawn"]) for row in csv.DictReader(file)])
+    plain = arrays(folder / "predictions_test.npz")
+    adjusted = arrays(folder / "predictions_test_logit_adjustment.npz")
+    tau = found["posthoc"]["logit_adjustment"]["tau"]
+    expected = plain["logits"] - tau * np.log(drawn / drawn.sum())
+    np.testing.assert_allclose(adjusted["logits"], expected, rtol=1e-5, atol=1e-5)
+    for name in ("logit_adjustment", "tau_normalisation"):
+        said = found["posthoc"][name]
+        assert said["chosen_on"] == "validation" and said["samples"] == found["counts"]["validation"]["samples"]
+        assert said["validation"]["corrected"] == max(said["curve"].values()) == said["curve"][str(said["tau"])]
+        assert set(said["metrics"]) == {"test_material", "test_family"}
+
+
+def test_a_last_layer_cannot_be_normalised_behind_averaged_views(tiny_run, tmp_path):
+    ended = command(*FAST, f"run={tiny_run[0]}", "task.posthoc=all", "task.rotations=true", cwd=tmp_path)
+    assert ended.code == 2 and "choose task.posthoc=logit_adjustment" in ended.sentence

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sgexp.errors import ConfigError
@@ -82,6 +84,34 @@ def _with_head(network: nn.Module, name: str, new: nn.Module) -> nn.Module:
     parent, _, leaf = name.rpartition(".")
     setattr(network.get_submodule(parent), leaf, new)
     return network
+
+
+def last_layer(network: nn.Module, pixels: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights (K, F) and bias (K,) of the layer whose output are the logits; refuse a network that has none."""
+    head = head_of(network)
+    scales = np.ones(1, np.float32)
+    if isinstance(head, ScaledHead):
+        scales, head = head.scales.data.cpu().numpy(), head.layer
+    if isinstance(head, CosineHead):
+        raise ConfigError("this run's last layer is one of cosines (loss=ldam): its weights' lengths say nothing")
+    if not isinstance(head, nn.Linear) or not _ends_in_its_head(network, pixels):
+        raise ConfigError(f"the logits of {type(network).__name__} are not those of a last linear layer")
+    weights = head.weight.detach().cpu().numpy()
+    bias = np.zeros(len(weights), np.float32) if head.bias is None else head.bias.detach().cpu().numpy()
+    return weights * scales[:, None], bias * scales
+
+
+def _ends_in_its_head(network: nn.Module, pixels: int) -> bool:
+    """Try whether the last layer, given a crystal's features, answers as the whole network does."""
+    tap, training = FeatureTap(network), network.training
+    device = next(network.parameters()).device
+    generator = torch.Generator().manual_seed(0)
+    with torch.inference_mode():
+        logits = network.eval()(torch.randn(2, 3, pixels, pixels, generator=generator).to(device))
+        again = head_of(network)(tap.features(2))
+    tap.remove()
+    network.train(training)
+    return torch.allclose(again.float(), logits.float(), atol=1e-4, rtol=1e-3)
 
 
 class FeatureTap:
