@@ -39,6 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         tell(error)
         return error.exit_code
     except KeyboardInterrupt as interrupt:
+        if place().rank > 0 and isinstance(interrupt, ProcessLost):
+            time.sleep(PATIENCE_SECONDS)  # the first says it and ends the others, unless it is the one that is lost
+            print(f"sgexp: {place().words}: {interrupt}", file=sys.stderr)
         if place().rank == 0 and not _follows():  # the others end with the first
             print(f"\nsgexp: {interrupt.args[0] if interrupt.args else 'interrupted'}", file=sys.stderr)
         return interrupt.exit_code if isinstance(interrupt, Preempted | ProcessLost) else INTERRUPTED

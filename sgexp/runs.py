@@ -51,7 +51,7 @@ _NOT_THE_EXPERIMENT = frozenset(
     {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "search", "task.folder"}
     | {"callbacks.progress", "callbacks.checkpoint_steps", "callbacks.grace_seconds"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers", "compile")}
-    | {"simulation.processes", "simulation.engine.device"}
+    | {"trainer.timeout_seconds", "trainer.lost_seconds", "simulation.processes", "simulation.engine.device"}
 )
 
 

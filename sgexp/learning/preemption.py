@@ -7,11 +7,9 @@ inside the handler, the other asks Slurm to start the job again, and whoever els
 from __future__ import annotations
 
 import os
-import re
 import signal
-import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,7 +21,6 @@ from pytorch_lightning.callbacks import Checkpoint
 from sgexp.console import STOP_REQUESTS
 from sgexp.errors import Preempted
 from sgexp.learning.checkpoint import LAST
-from sgexp.runs import SWEEP, slurm_start
 
 
 class StopRequests:
@@ -134,33 +131,3 @@ class StopAtBatchEnd(Checkpoint):
                 trainer.save_checkpoint(self.path)
             self.requests.answered()
             raise KeyboardInterrupt
-
-
-def requeue_command(
-    heard: signal.Signals | None, record: Mapping[str, Any], environment: Mapping[str, str] | None = None
-) -> list[str] | None:
-    """Return what asks Slurm to start this job again, or None where that must not be asked.
-
-    Only SIGUSR1, which a job orders itself (``--signal``), asks for it. SIGTERM means that Slurm has decided: it starts
-    a preempted job again by itself, and must not start a cancelled one. A start asks once (``requeued`` of
-    result.json), and not from the jobs of a sweep, which share theirs.
-    """
-    env = os.environ if environment is None else environment
-    start = slurm_start(env)
-    if heard != getattr(signal, "SIGUSR1", None) or start is None or record.get("requeued") == start or SWEEP in env:
-        return None
-    job = start[0]
-    if "SLURM_ARRAY_JOB_ID" in env:  # the number of one of its tasks is that of the whole array
-        job = f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
-    return ["scontrol", "requeue", job] if re.fullmatch(r"\d+(_\d+)?", job) else None
-
-
-def requeue(command: Sequence[str]) -> str | None:
-    """Ask Slurm to start this job again; return why it will not, or None. Slurm then ends what is left of the job."""
-    for number in STOP_REQUESTS:
-        signal.signal(number, signal.SIG_IGN)
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return None if done.returncode == 0 else (" ".join(done.stderr.split()) or f"exit code {done.returncode}")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import (
     ClusterEnvironment,
     LightningEnvironment,
@@ -17,9 +20,12 @@ from pytorch_lightning.plugins.environments import (
 )
 
 from sgexp.errors import ConfigError, UserError
+from sgexp.learning import heartbeat
+from sgexp.learning.schema import TrainerConfig
 from sgexp.ranks import Place, place
 
 Value = TypeVar("Value")
+_ALONE = timedelta(days=7)  # what one process may do while the others wait for it to begin, such as simulate
 
 
 def cluster_environment(here: Place) -> ClusterEnvironment:
@@ -40,8 +46,12 @@ def cluster_environment(here: Place) -> ClusterEnvironment:
     return LightningEnvironment()
 
 
-def join(on_gpu: bool) -> None:
-    """Meet the processes that were started together with this one; nothing to do where there are none."""
+def join(on_gpu: bool, config: TrainerConfig) -> None:
+    """Meet the processes that were started together with this one; nothing to do where there are none.
+
+    Until they train they wait for each other as long as it takes: one may make the data, or pack them, alone. A lost
+    one is noticed all the same (`heartbeat`).
+    """
     here = place()
     if here.world == 1 or dist.is_initialized():
         return
@@ -49,7 +59,24 @@ def join(on_gpu: bool) -> None:
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
     if on_gpu:
         torch.cuda.set_device(here.local_rank)
-    dist.init_process_group("nccl" if on_gpu else "gloo", rank=here.rank, world_size=here.world)
+    backend = "nccl" if on_gpu else "gloo"
+    dist.init_process_group(backend, rank=here.rank, world_size=here.world, timeout=_ALONE)
+    heartbeat.begin(of_the_first, config.lost_seconds)
+
+
+class WatchOver(Callback):
+    """Has the processes of a run watch over each other, and wait for each other no longer than they may in training."""
+
+    def __init__(self, config: TrainerConfig) -> None:
+        self.config = config
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Begin when all have met; those that Lightning starts, on one machine, meet here."""
+        if trainer.world_size == 1:
+            return
+        heartbeat.begin(of_the_first, self.config.lost_seconds, getattr(trainer.strategy, "started", None))
+        dist.barrier()  # the last that may take long
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=self.config.timeout_seconds))
 
 
 def of_the_first(make: Callable[[], Value]) -> Value:
@@ -80,5 +107,6 @@ def of_the_first(make: Callable[[], Value]) -> Value:
 
 def leave() -> None:
     """Part from the others after the last common work."""
+    heartbeat.stop()
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()

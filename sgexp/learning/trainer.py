@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 
 from sgexp.console import interrupts_not_inherited
 from sgexp.errors import ConfigError
-from sgexp.learning import watching
+from sgexp.learning import heartbeat, watching
 from sgexp.learning.callbacks import MetricsFile, TrainingProgress
 from sgexp.learning.checkpoint import SafeCheckpointIO
 from sgexp.learning.gather import gather_by_row
@@ -94,6 +94,7 @@ class Trainer(pl.Trainer):
 
         Those that this one started end first, so that it can run something else.
         """
+        heartbeat.stop()
         if place().world > 1:
             leave()
         if not self._processes():

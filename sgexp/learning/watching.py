@@ -13,9 +13,11 @@ from collections.abc import Sequence
 import torch.distributed as dist
 
 from sgexp.errors import ProcessLost, UserError
+from sgexp.learning import heartbeat
 
 HANGS_SECONDS = 30.0  # a process that waits this long for one that is no more does not notice it by itself
 _LOOK_SECONDS = 0.5
+_WAITED = "Timed out waiting"
 _CONNECTION = ("Connection closed by peer", "Connection reset by peer", "Socket closed", "Broken pipe", "heartbeat")
 
 Processes = list[subprocess.Popen[str]]
@@ -32,7 +34,7 @@ def _watch(processes: Processes) -> None:
         if since is None and any(process.returncode for process in processes):
             since = time.monotonic()
         if since is not None and time.monotonic() - since > HANGS_SECONDS:
-            found = _ended_badly(processes)
+            found = heartbeat.silence() or _ended_badly(processes)
             folder = os.environ.get("SGEXP_RUN_FOLDER")
             how = f"; go on with: python -m sgexp resume={folder}" if folder else ""
             print(f"sgexp: {found}{how}", file=sys.stderr, flush=True)
@@ -47,6 +49,10 @@ def lost(processes: Sequence[subprocess.Popen[str]], error: BaseException) -> Ba
     """Return what to tell instead of an error that another process's end has caused; None: it has another cause."""
     if isinstance(error, UserError):
         return None
+    if (silent := heartbeat.silence()) is not None:
+        return silent
+    if _WAITED in str(error):
+        return ProcessLost("another process of the run has not come to the same step within trainer.timeout_seconds")
     until = time.monotonic() + (2.0 if processes else 0.0)  # its end may be noticed before it has quite ended
     while (found := _ended_badly(processes)) is None and time.monotonic() < until:
         time.sleep(0.05)

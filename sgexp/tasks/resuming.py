@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from sgexp.console import console
 from sgexp.errors import ConfigError, Preempted, UserError
-from sgexp.learning.preemption import requeue, requeue_command
+from sgexp.requeue import due, requeue, requeue_command
 from sgexp.runs import RunFolder, RunResult, config_hash, slurm_start
 
 
@@ -40,13 +40,25 @@ def newest_interrupted(parent: Path, asked: Mapping[str, Any]) -> RunFolder | No
 
 def preempted(run: RunFolder, heard: signal.Signals) -> Preempted:
     """Return how a run that a cluster asked to stop ends; have Slurm start its job again where that is due."""
-    said = f"preempted ({heard.name})"
-    command = requeue_command(heard, run.record) if run.writes else None
+    return Preempted(_ending(run, f"preempted ({heard.name})", again=due(heard)))
+
+
+def lost(run: RunFolder, said: str) -> str:
+    """Leave word in the folder of a run that ends at once, since another process of it is lost; return what to say.
+
+    Where a machine is lost Slurm would start the job again, had this process waited for it to notice: so it is asked.
+    """
+    run.update(status="interrupted")
+    return _ending(run, said, again=True)
+
+
+def _ending(run: RunFolder, said: str, again: bool) -> str:
+    command = requeue_command(run.record) if again and run.writes else None
     if command:
         run.update(requeued=slurm_start())
         refusal = requeue(command)
         said += f", and Slurm does not start job {command[-1]} again ({refusal})" if refusal else ", job requeued"
-    return Preempted(f"{said}; go on with: python -m sgexp resume={run.folder}")
+    return f"{said}; go on with: python -m sgexp resume={run.folder}"
 
 
 def _newest_first(parent: Path, name: str) -> Iterator[RunResult]:

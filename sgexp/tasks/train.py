@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sgexp.data.split import PARTS, Split
 from sgexp.data.splits import stored_split
 from sgexp.errors import DataError, ProcessLost
 from sgexp.evaluation.predictions import Predictions
-from sgexp.learning import processes
+from sgexp.learning import heartbeat, processes
 from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import for_batch
@@ -31,7 +32,7 @@ from sgexp.tasks import records
 from sgexp.tasks.corrections import SecondStage, corrected_twice, second_stage
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
-from sgexp.tasks.resuming import OtherData, preempted
+from sgexp.tasks.resuming import OtherData, lost, preempted
 from sgexp.tasks.scoring import predictions_of, score
 from sgexp.tasks.trained_run import network_builder
 
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
     on_gpu, _ = choose_devices(config.trainer)  # refuses those that are not there, before any data are made
-    processes.join(on_gpu)
+    processes.join(on_gpu, config.trainer)
     try:
         run, results = in_folder(config)
     except OtherData as error:
@@ -64,6 +65,7 @@ def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
     logger, requests = build(config.logger), StopRequests(config.callbacks.grace_seconds)
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
+    heartbeat.farewell = partial(lost, run)
     try:
         with requests.listening(), logger.ending(), run.recording(**records.identity(config)), requests.named():
             console.print(terminal.config_tree(plain(config)))
@@ -71,8 +73,8 @@ def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
             if run.writes:
                 logger.start(records.about(config, run))
             results = experiment(config, run, logger, requests)
-    except ProcessLost as lost:
-        raise ProcessLost(f"{lost}; go on with: python -m sgexp resume={run.folder}") from None
+    except ProcessLost as error:
+        raise ProcessLost(f"{error}; go on with: python -m sgexp resume={run.folder}") from None
     except KeyboardInterrupt:
         if requests.heard is not None:
             raise preempted(run, requests.heard) from None
@@ -111,7 +113,11 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
         run.folder,
         callbacks=config.callbacks,
         logger=logger,
-        extra_callbacks=[*switches, StopAtBatchEnd(requests, run.path("checkpoints"))],
+        extra_callbacks=[
+            *switches,
+            StopAtBatchEnd(requests, run.path("checkpoints")),
+            processes.WatchOver(config.trainer),
+        ],
         best_from=0 if second is None else second.begins,
     )
     announce(trainer, module, datamodule, plan, data.store)

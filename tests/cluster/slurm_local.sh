@@ -28,7 +28,8 @@ SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=${port[0]}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=cred_expire=5
+AuthInfo=cred_expire=15
+KillWait=10
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none

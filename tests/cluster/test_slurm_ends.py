@@ -1,6 +1,10 @@
-"""What Slurm does to a job in the end: asked to stop it goes on later, cancelled it does not, lost it ends in a minute."""
+"""How jobs of Slurm end: asked to stop they go on later, cancelled they do not, and what is lost ends them soon."""
 
+import os
 import re
+import signal
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,3 +74,42 @@ def test_a_job_that_is_cancelled_keeps_what_it_has_and_does_not_come_back(slurm,
     assert result(folder)["status"] == "interrupted" and "requeued" not in result(folder)
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert f"preempted (SIGTERM); go on with: python -m sgexp resume={folder.relative_to(tmp_path)}" in log(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_ends_the_job_with_one_message_and_it_starts_again(slurm, tmp_path):
+    """Everything of the second node falls silent, as when its power fails: its daemon, Slurm's step and the process."""
+    job = submitted("trainer=multinode", "logger=none", "trainer.lost_seconds=6", cwd=tmp_path)
+    wait_until(lambda: training(tmp_path), "a training")
+    folder = only_run(tmp_path)
+    daemon = int((slurm / "slurmd.n2.pid").read_text())
+    silent = [daemon, *offspring(job, node="n2")]
+    assert len(silent) >= 3
+    for pid in silent:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: result(folder)["status"] == "interrupted", "the end of the run")
+        wait_until(lambda: details(job)["JobState"] != "RUNNING", "the end of the job")
+    finally:
+        for pid in silent[1:]:
+            os.kill(pid, signal.SIGKILL)
+        os.kill(daemon, signal.SIGCONT)  # the node comes back
+    said = log(tmp_path)
+    (line,) = [line for line in said.splitlines() if "sgexp: " in line]
+    assert "process 1 of 2 on" in line and "no sign of life for 6 s" in line and "job requeued" in line
+    assert f"go on with: python -m sgexp resume={folder.relative_to(tmp_path)}" in line
+    assert "Traceback" not in said
+    wait_until_empty()
+    assert result(folder)["status"] == "finished" and details(job)["Restarts"] == "1", log(tmp_path)
+
+
+def offspring(job, node):
+    """Return the processes of a job on a node: Slurm's own for the step, and what it has started."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            words = path.read_bytes().split(b"\0")
+            if f"SLURM_JOB_ID={job}".encode() in words and f"SLURMD_NODENAME={node}".encode() in words:
+                found.append(int(path.parent.name))
+    parents = {int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1]) for pid in found}
+    return [*(parents - {*found}), *found]

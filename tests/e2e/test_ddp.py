@@ -108,3 +108,23 @@ def test_a_process_that_is_killed_takes_the_run_down_with_one_message(tmp_path):
         for _ in range(100):
             os.killpg(process.pid, 0)
             time.sleep(0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc")
+def test_a_process_that_hangs_takes_the_run_down_with_one_message(tmp_path):
+    words = ("trainer.epochs=600", "callbacks.progress=false", "logger=none", "trainer.lost_seconds=5")
+    process = start("size=tiny", *DDP, *words, cwd=tmp_path)
+    histories = tmp_path / "outputs" / "train"
+    wait_for(lambda: any(len(path.read_text().splitlines()) > 2 for path in histories.glob("*/metrics.csv")), process)
+    os.kill(second_process(process), signal.SIGSTOP)
+    ended = end(process)
+    folder = only_run(tmp_path)
+    assert ended.code == 75, ended.err
+    assert "process 1 of 2 on" in ended.sentence and "no sign of life for 5 s" in ended.sentence
+    assert f"go on with: python -m sgexp resume={folder.relative_to(tmp_path)}" in ended.sentence
+    assert result(folder)["status"] == "interrupted"
+    with pytest.raises(ProcessLookupError):  # nobody of the command's process group is left
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)

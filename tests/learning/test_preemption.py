@@ -9,7 +9,8 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 
 from sgexp.console import STOP_REQUESTS
 from sgexp.learning.checkpoint import read_checkpoint
-from sgexp.learning.preemption import StopAtBatchEnd, StopRequests, requeue, requeue_command
+from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
+from sgexp.requeue import due, requeue, requeue_command
 
 from .plumbing import config, make_data, make_module, weights
 from .test_module import QUIET, fit
@@ -136,7 +137,7 @@ SLURM = {"SLURM_JOB_ID": "41"}
     ],
 )
 def test_when_slurm_is_asked_to_start_a_job_again(number, record, environment, expected):
-    command = requeue_command(number, record, environment)
+    command = requeue_command(record, environment) if due(number) else None
     assert command == (["scontrol", "requeue", expected] if expected else None)
 
 
