@@ -52,6 +52,7 @@ class Config:
     transform: Component
     sampler: Component
     augment: Component
+    mixing: Component
     model: Component
     loss: Component
     optimizer: Component

@@ -14,6 +14,7 @@ from typing import IO, Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
 from sgexp.console import interrupts_later
 from sgexp.errors import DataError
@@ -152,10 +153,10 @@ def _refuse_inflating(archive: zipfile.ZipFile, path: Path) -> None:
 
 
 def load_weights(module: pl.LightningModule, path: Path) -> None:
-    """Give a module the weights of a checkpoint; the module may refuse it (``on_load_checkpoint``)."""
+    """Give a module, or each process's share of it, a checkpoint's weights (``on_load_checkpoint`` may refuse)."""
     checkpoint = read_checkpoint(path)
     module.on_load_checkpoint(checkpoint)
-    module.load_state_dict(checkpoint["state_dict"])
+    set_model_state_dict(module, checkpoint["state_dict"], options=StateDictOptions(full_state_dict=True))
 
 
 def _flush_folder(folder: Path) -> None:

@@ -18,8 +18,11 @@ from torch.optim.lr_scheduler import LRScheduler
 from sgexp.errors import DataError
 from sgexp.evaluation.monitor import macro_f1, top_k
 from sgexp.learning.gather import gather_by_row
+from sgexp.learning.losses.base import Loss
 from sgexp.learning.models.heads import FeatureTap
+from sgexp.learning.strategies import ShardingProcesses
 from sgexp.loading.batches import Batch
+from sgexp.loading.mixing import Mixed, Mixing
 
 Augmentation = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """(patterns, labels, draws, epoch) -> (patterns, labels); ``sgexp.loading.augment.Augment`` is one."""
@@ -38,6 +41,7 @@ class SpaceGroupModule(pl.LightningModule):
     classes : space-group number of each class index, (K,); kept in the checkpoint.
     standardise : coded patterns -> network input, on any device.
     augment : changes to training patterns, or None.
+    mixing : mixes training patterns with partners that come with the batch, or None; the loss must be a ``Loss``.
     seed : with the step it decides what dropout drops.
     channels_last : keep pictures as NHWC in memory, which some devices prefer.
     hyperparameters : plain numbers and strings to keep in the checkpoint.
@@ -52,6 +56,7 @@ class SpaceGroupModule(pl.LightningModule):
         *,
         standardise: Callable[[Tensor], Tensor],
         augment: Augmentation | None = None,
+        mixing: Mixing | None = None,
         seed: int = 0,
         channels_last: bool = False,
         hyperparameters: Mapping[str, str | int | float | bool | None] | None = None,
@@ -61,7 +66,7 @@ class SpaceGroupModule(pl.LightningModule):
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.loss, self.make_optimizer, self.seed = loss, make_optimizer, seed
-        self.standardise, self.augment = standardise, augment
+        self.standardise, self.augment, self.mixing = standardise, augment, mixing
         self.classes: Tensor
         self.register_buffer("classes", torch.as_tensor(np.asarray(classes, dtype=np.int64)))
         # Not a buffer: DDP would overwrite the sums of all other ranks by those of the first one.
@@ -77,6 +82,12 @@ class SpaceGroupModule(pl.LightningModule):
 
     def _logits(self, input_BCHW: Tensor) -> Tensor:
         return self.model(input_BCHW).float()
+
+    def configure_model(self) -> None:
+        """Share the weights out where the processes of the run are to hold a share each (Lightning calls it)."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ShardingProcesses):
+            self.model = strategy.share_out(self.model)
 
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build the optimizer; its schedule moves once an optimizer step."""
@@ -105,8 +116,13 @@ class SpaceGroupModule(pl.LightningModule):
         patterns, labels = self.standardise(batch["patterns"]), batch["label"]
         if self.augment is not None:
             patterns, labels = self.augment(patterns, labels, batch["draw"], self.current_epoch)
-        logits = self._logits(patterns)
-        loss = self._loss(logits, labels)
+        if self.mixing is None:
+            logits = self._logits(patterns)
+            loss = self._loss(logits, labels)
+        else:
+            mixed = self.mixing(patterns, labels, batch["other"], batch["draw"], self.current_epoch)
+            logits, labels = self._logits(mixed.patterns), mixed.main
+            loss = self._loss_of_mixtures(logits, mixed)
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
             # Summed on the device: asking for the number at every step would make a GPU wait.
@@ -119,6 +135,14 @@ class SpaceGroupModule(pl.LightningModule):
         if self._tap is None:
             return self.loss(logits_BK, labels_B)
         return self.loss(logits_BK, labels_B, self._tap.features(len(labels_B)))
+
+    def _loss_of_mixtures(self, logits_BK: Tensor, mixed: Mixed) -> Tensor:
+        """Return the mean over the batch of both labels' losses, each by its share."""
+        assert isinstance(self.loss, Loss)
+        self.loss.progress = self.current_epoch / (self.trainer.max_epochs or 1)
+        features = None if self._tap is None else self._tap.features(len(logits_BK))
+        first = mixed.share * self.loss.each(logits_BK, mixed.first, features)
+        return (first + (1 - mixed.share) * self.loss.each(logits_BK, mixed.second, features)).mean()
 
     def on_train_epoch_start(self) -> None:
         """Start counting anew."""

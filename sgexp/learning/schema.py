@@ -222,6 +222,7 @@ class TrainerConfig:
     accelerator: str = one_of("auto", "auto", "cpu", "gpu")
     devices: int = bounded(1, low=0, high=4096)
     nodes: int = bounded(1, low=1, high=4096)
+    strategy: str = one_of("ddp", "ddp", "fsdp")
     precision: str = one_of("auto", "auto", "32", "bf16", "16", "64")
     epochs: int = bounded(24, low=1, high=100_000)
     epoch_draws: Optional[int] = bounded(None, low=1, high=1_000_000_000)  # noqa: UP045 - OmegaConf reads it

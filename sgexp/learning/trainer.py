@@ -19,11 +19,10 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch.utils.data import DataLoader
 
-from sgexp.console import interrupts_not_inherited
 from sgexp.errors import ConfigError
 from sgexp.learning import heartbeat, watching
 from sgexp.learning.callbacks import MetricsFile, TrainingProgress
@@ -33,6 +32,7 @@ from sgexp.learning.loggers.base import RunLogger
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.processes import cluster_environment, leave
 from sgexp.learning.schema import CallbacksConfig, TrainerConfig
+from sgexp.learning.strategies import Processes, ShardingProcesses
 from sgexp.loading.batches import Batch
 from sgexp.loading.samplers import check_shares
 from sgexp.ranks import place
@@ -113,30 +113,6 @@ def _began_with_interrupt(error: BaseException) -> bool:
     return seen is not None
 
 
-class Processes(DDPStrategy):
-    """Lightning's DDP, whose further processes Ctrl-C does not reach: the first one ends them.
-
-    (Were they to end by themselves while it waits for them to join, it would wait for half an hour.)
-    They are watched here, not by Lightning: it kills this process without a word when one of them is killed.
-    """
-
-    started: list[subprocess.Popen[str]]
-
-    def _configure_launcher(self) -> None:
-        super()._configure_launcher()
-        start = getattr(self._launcher, "_call_children_scripts", None)
-        if start is None:  # other means, such as a cluster's, start the processes
-            return
-
-        def start_shielded() -> None:
-            with interrupts_not_inherited():
-                start()
-            self.started, self._launcher.procs = self._launcher.procs, []  # type: ignore[union-attr]
-            watching.watch(self.started)
-
-        self._launcher._call_children_scripts = start_shielded  # type: ignore[union-attr, method-assign]
-
-
 def make_trainer(
     config: TrainerConfig,
     run_dir: Path,
@@ -153,15 +129,15 @@ def make_trainer(
     """
     hush_lightning()
     on_gpu, devices = choose_devices(config)
-    parallel = devices * config.nodes > 1
     precision = config.precision if config.precision != "auto" else ("bf16" if on_gpu else "32")
+    sync_batchnorm = config.sync_batchnorm and on_gpu and devices * config.nodes > 1  # PyTorch has it for GPUs only
     return Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
         num_nodes=config.nodes,
-        strategy=Processes(process_group_backend="nccl" if on_gpu else "gloo") if parallel else "auto",
+        strategy=_strategy(config, on_gpu, devices * config.nodes, sync_batchnorm),
         precision=PRECISIONS[precision],  # type: ignore[arg-type]
-        sync_batchnorm=config.sync_batchnorm and parallel and on_gpu,  # PyTorch has it for GPUs only
+        sync_batchnorm=sync_batchnorm,
         max_epochs=config.epochs,
         max_time=timedelta(minutes=config.max_minutes) if config.max_minutes else None,
         accumulate_grad_batches=config.accumulate,
@@ -183,6 +159,16 @@ def make_trainer(
             *extra_callbacks,
         ],
     )
+
+
+def _strategy(config: TrainerConfig, on_gpu: bool, processes: int, sync_batchnorm: bool) -> Strategy | str:
+    """Return how the processes of a run work together; "auto" for a single one."""
+    if processes == 1:
+        return "auto"
+    backend = "nccl" if on_gpu else "gloo"
+    if config.strategy == "fsdp":
+        return ShardingProcesses(processes, sync_batchnorm, process_group_backend=backend)
+    return Processes(process_group_backend=backend)
 
 
 def choose_devices(config: TrainerConfig) -> tuple[bool, int]:

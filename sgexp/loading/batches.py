@@ -15,7 +15,10 @@ from sgexp.console import STOP_REQUESTS, interrupts_not_inherited
 from sgexp.loading.samplers import TrainingBatches
 
 Batch = dict[str, Tensor]
-"""patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64."""
+"""patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64.
+
+Where draws are mixed, ``other`` (M,) are the places of the partners of the first M; the rest is there for them alone.
+"""
 
 
 class Store(Protocol):
@@ -121,7 +124,7 @@ class ResumableLoader(PatternLoader):
     reading ahead by workers does not count.
     """
 
-    def __init__(self, dataset: PatternDraws, batch_sampler: TrainingBatches, **kwargs: Any) -> None:
+    def __init__(self, dataset: Dataset[Batch], batch_sampler: TrainingBatches, **kwargs: Any) -> None:
         super().__init__(dataset, batch_sampler=batch_sampler, **kwargs)
         self._served = 0
 

@@ -97,6 +97,9 @@ class PatternDataModule(pl.LightningDataModule):
         the number of steps: by then it has made its loaders and looks at the state no more.)
         """
         self._resume_from = state_dict or None
+        if self._training is not None and self._resume_from is not None:  # some strategies restore once all is set up
+            self._training.load_state_dict(self._resume_from)
+            self._resume_from = None
 
     def val_dataloader(self) -> PatternLoader:
         """Return the loader of the validation rows."""

@@ -7,6 +7,7 @@ step therefore sees the same samples on one device and on eight, and ``batch_siz
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,14 @@ class TrainingBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         order = self._order()
-        share = self.batch_size // self.world
         # A generator expression reads ``start`` now; a generator function would read it only when first asked.
         batches = range(self.start, len(self))
-        begins = (batch * self.batch_size + self.rank * share for batch in batches)
-        return (order[begin : begin + share].tolist() for begin in begins)
+        return (self._batch(order, number) for number in batches)
+
+    def _batch(self, order: NDArray[np.int64], number: int) -> list[Any]:
+        share = self.batch_size // self.world
+        begin = number * self.batch_size + self.rank * share
+        return order[begin : begin + share].tolist()
 
     def _order(self) -> NDArray[np.int64]:
         length = max(self.epoch_draws, self.batch_size)

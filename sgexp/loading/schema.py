@@ -1,4 +1,4 @@
-"""What ``augment=`` may say."""
+"""What ``augment=`` and ``mixing=`` may say."""
 
 from __future__ import annotations
 
@@ -22,4 +22,57 @@ class AugmentConfig(Component):
     erase_area: float = bounded(0.2, low=0.0, high=0.9)
 
 
-GROUPS: dict[str, tuple[type, ...]] = {"augment": (AugmentConfig,)}
+@dataclass(kw_only=True)
+class NoMixingConfig(Component):
+    """Every pattern by itself."""
+
+    target: ClassVar[str] = "sgexp.loading.mixing.none"
+
+
+@dataclass(kw_only=True)
+class MixupConfig(Component):
+    """Stacks blended with others of their batch (Zhang et al. 2018)."""
+
+    target: ClassVar[str] = "sgexp.loading.mixing.mixup"
+
+    alpha: float = bounded(0.2, low=0.001, high=1000.0)
+
+
+@dataclass(kw_only=True)
+class CutMixConfig(Component):
+    """Rectangles of other stacks pasted (Yun et al. 2019)."""
+
+    target: ClassVar[str] = "sgexp.loading.mixing.cutmix"
+
+    alpha: float = bounded(1.0, low=0.001, high=1000.0)
+    probability: float = bounded(0.5, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class RemixConfig(Component):
+    """Mixup whose label goes to the rarer class (Chou et al. 2020)."""
+
+    target: ClassVar[str] = "sgexp.loading.mixing.remix"
+    treats_imbalance: ClassVar[bool] = True
+
+    alpha: float = bounded(1.0, low=0.001, high=1000.0)
+    kappa: float = bounded(3.0, low=1.0, high=1e6)
+    tau: float = bounded(0.5, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class CMOConfig(Component):
+    """Rectangles of rare classes pasted into common stacks (Park et al. 2022)."""
+
+    target: ClassVar[str] = "sgexp.loading.mixing.cmo"
+    treats_imbalance: ClassVar[bool] = True
+
+    alpha: float = bounded(1.0, low=0.001, high=1000.0)
+    probability: float = bounded(0.5, low=0.0, high=1.0)
+    power: float = bounded(1.0, low=0.0, high=10.0)
+
+
+GROUPS: dict[str, tuple[type, ...]] = {
+    "augment": (AugmentConfig,),
+    "mixing": (NoMixingConfig, MixupConfig, CutMixConfig, RemixConfig, CMOConfig),
+}

@@ -1,0 +1,130 @@
+"""How the processes of one run work together: every process holds the network (DDP), or a share of it (FSDP)."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
+from torch import nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.optim import Optimizer
+
+from sgexp.console import interrupts_not_inherited
+from sgexp.learning import watching
+
+_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+class _ShieldedLaunch:
+    """Starts further processes that Ctrl-C does not reach: the first one ends them.
+
+    (Were they to end by themselves while it waits for them to join, it would wait for half an hour.)
+    They are watched here, not by Lightning: it kills this process without a word when one of them is killed.
+    """
+
+    started: list[subprocess.Popen[str]]
+    _launcher: Any
+
+    def _configure_launcher(self) -> None:
+        super()._configure_launcher()  # type: ignore[misc]
+        start = getattr(self._launcher, "_call_children_scripts", None)
+        if start is None:  # other means, such as a cluster's, start the processes
+            return
+
+        def start_shielded() -> None:
+            with interrupts_not_inherited():
+                start()
+            self.started, self._launcher.procs = self._launcher.procs, []
+            watching.watch(self.started)
+
+        self._launcher._call_children_scripts = start_shielded
+
+
+class Processes(_ShieldedLaunch, DDPStrategy):
+    """Lightning's DDP: each process holds the whole network and sees its share of every batch."""
+
+
+class ShardingProcesses(_ShieldedLaunch, ModelParallelStrategy):
+    """Fully sharded data parallel (PyTorch's FSDP2, by Lightning's ModelParallelStrategy).
+
+    Each process keeps its share of every weight, gradient and moment, and borrows the others' while it needs them: for
+    networks that do not fit on one device. A checkpoint holds the whole, as that of any other run. As under DDP the
+    first process's running statistics of batch normalisation are everybody's when it matters: when a network is judged.
+    Source: Zhao et al., PyTorch FSDP, VLDB 16 (2023) 3848.
+    """
+
+    def __init__(self, processes: int, sync_batchnorm: bool, **kwargs: Any) -> None:
+        super().__init__(
+            data_parallel_size=processes, tensor_parallel_size=1, save_distributed_checkpoint=False, **kwargs
+        )
+        self.sync_batchnorm = sync_batchnorm
+
+    def share_out(self, network: nn.Module) -> nn.Module:
+        """Share a network's weights out once, each of its blocks by itself; an optimizer must be made after that."""
+        if isinstance(network, FSDPModule):
+            return network
+        if self.sync_batchnorm:
+            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        network = network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # FSDP2 shares no other
+        mesh = self.device_mesh["data_parallel"]
+        for block in network.children():
+            fully_shard(block, mesh=mesh)
+        fully_shard(network, mesh=mesh)
+        return network
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """Return the whole state on the first process, its keys as an optimizer that is not shared out has them."""
+        assert self.model is not None
+        state: dict[str, Any] = get_optimizer_state_dict(self.model, _bare(optimizer), options=_WHOLE)
+        names = [name for group in state.get("param_groups", ()) for name in group["params"]]
+        return _renamed(state, {name: number for number, name in enumerate(names)})
+
+    def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
+        """Share out a checkpoint that is whole, whoever wrote it; nothing in it can run code."""
+        assert self.model is not None
+        checkpoint = self.checkpoint_io.load_checkpoint(checkpoint_path)
+        set_model_state_dict(self.model, checkpoint["state_dict"], options=_WHOLE)
+        name_of = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+            groups = _bare(optimizer).param_groups
+            names = [name_of[id(parameter)] for group in groups for parameter in group["params"]]
+            named = _renamed(state, dict(enumerate(names)))
+            set_optimizer_state_dict(self.model, _bare(optimizer), named, options=_WHOLE)
+        return checkpoint
+
+    def on_validation_start(self) -> None:
+        """Judge one network."""
+        self._share_buffers()
+
+    def on_predict_start(self) -> None:
+        """Judge one network."""
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        assert self.model is not None
+        for buffer in self.model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def _bare(optimizer: Optimizer) -> Optimizer:
+    return optimizer.optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+
+def _renamed(state: dict[str, Any], names: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return an optimizer's state with its parameters called otherwise (nothing on processes that hold none)."""
+    if not state:
+        return state
+    groups = [group | {"params": [names[name] for name in group["params"]]} for group in state["param_groups"]]
+    return {"state": {names[name]: value for name, value in state["state"].items()}, "param_groups": groups}
