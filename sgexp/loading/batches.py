@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sgexp.console import STOP_REQUESTS, interrupts_not_inherited
-from sgexp.loading.samplers import TrainingBatches
+from sgexp.loading.samplers import Recipe, TrainingBatches
 
 Batch = dict[str, Tensor]
 """patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64.
@@ -44,6 +44,14 @@ class Plan(Protocol):
     def weight(self) -> NDArray[np.float64]:
         """Share of the partner, (D,); 0 is plain selection."""
 
+    @property
+    def recipe(self) -> Recipe | None:
+        """What each epoch draws of these; None: all of them."""
+
+    @property
+    def draws(self) -> int:
+        """Draws of an epoch."""
+
 
 class PatternDraws(Dataset[Batch]):
     """The draws of a plan, read a whole batch at a time (``__getitems__``): one fancy index on the memory map.
@@ -73,14 +81,15 @@ class PatternDraws(Dataset[Batch]):
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: list[int]) -> Batch:
-        """Return the draws as one batch."""
+        """Return the draws as one batch. A draw's number is its place in the plan, plus so many whole plans."""
         draws_B = np.asarray(draws, dtype=np.int64)
-        rows_B = self.base[draws_B]
+        place_B = draws_B % len(self.base)
+        rows_B = self.base[place_B]
         patterns_BCHW = np.ascontiguousarray(self.store.read(rows_B), dtype=np.float32)
         if self.partner is not None and self.weight is not None:
-            mixed = np.flatnonzero(self.weight[draws_B])
+            mixed = np.flatnonzero(self.weight[place_B])
             if len(mixed):
-                patterns_BCHW = self._mix(patterns_BCHW, draws_B, mixed)
+                patterns_BCHW = self._mix(patterns_BCHW, place_B, mixed)
         return {
             "patterns": torch.from_numpy(patterns_BCHW),
             "label": torch.from_numpy(self.class_of_row[rows_B]),
@@ -89,11 +98,11 @@ class PatternDraws(Dataset[Batch]):
         }
 
     def _mix(
-        self, patterns_BCHW: NDArray[np.float32], draws_B: NDArray[np.int64], mixed: NDArray[np.intp]
+        self, patterns_BCHW: NDArray[np.float32], place_B: NDArray[np.int64], mixed: NDArray[np.intp]
     ) -> NDArray[np.float32]:
         assert self.partner is not None and self.weight is not None
-        partners = self.store.read(self.partner[draws_B[mixed]])
-        weights = self.weight[draws_B[mixed], None, None, None]
+        partners = self.store.read(self.partner[place_B[mixed]])
+        weights = self.weight[place_B[mixed], None, None, None]
         out = patterns_BCHW if patterns_BCHW.flags.writeable else patterns_BCHW.copy()
         out[mixed] += weights * (partners - out[mixed])
         return out

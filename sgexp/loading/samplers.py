@@ -7,7 +7,7 @@ step therefore sees the same samples on one device and on eight, and ``batch_siz
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,30 @@ def epoch_order(n_draws: int, seed: int, epoch: int, epoch_draws: int | None = N
     passes = range(begin // n_draws, -(-end // n_draws))
     stream = np.concatenate([np.random.default_rng([seed, number]).permutation(n_draws) for number in passes])
     return stream[begin - passes[0] * n_draws : end - passes[0] * n_draws]
+
+
+class Recipe(Protocol):
+    """What each epoch draws of a plan's candidates, decided by (seed, epoch) alone (``sgexp.sampling.recipe``)."""
+
+    @property
+    def block(self) -> int:
+        """How many draws in a row belong together."""
+
+    def order(self, seed: int, epoch: int, length: int) -> NDArray[np.int64]:
+        """Return the candidates that ``epoch`` draws, (length,), in their order."""
+
+
+def numbered(candidates_D: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """Return a number of its own for each draw: its candidate, plus ``total`` for every time it was drawn before.
+
+    Augmentation is keyed by this number, so a candidate drawn again in an epoch is not changed in the same way again.
+    """
+    together = np.argsort(candidates_D, kind="stable")
+    firsts = np.flatnonzero(np.diff(candidates_D[together], prepend=-1))
+    before = np.arange(len(together)) - np.repeat(firsts, np.diff(firsts, append=len(together)))
+    draws = candidates_D.copy()
+    draws[together] += total * before
+    return draws
 
 
 def check_shares(batch_size: int, world: int) -> None:
@@ -53,6 +77,7 @@ class TrainingBatches(Sampler[list[int]]):
     epoch_draws : draws an epoch; None: all of the plan.
     later : (epoch, number of draws) of a second plan, whose draws follow those of the first one in number and take
         their place from that epoch on, in epochs of the same length; None: there is none.
+    recipes : of the first plan and of the second one; None where every pass draws all of the plan.
     """
 
     def __init__(
@@ -64,12 +89,19 @@ class TrainingBatches(Sampler[list[int]]):
         world: int = 1,
         epoch_draws: int | None = None,
         later: tuple[int, int] | None = None,
+        recipes: tuple[Recipe | None, Recipe | None] = (None, None),
     ) -> None:
         check_shares(batch_size, world)
+        for recipe in recipes:
+            if recipe is not None and batch_size % recipe.block:
+                raise ConfigError(
+                    f"trainer.batch_size={batch_size} does not hold whole blocks of sampler.m={recipe.block} samples "
+                    f"of a group: choose a multiple of {recipe.block}."
+                )
         if n_draws < world:
             raise ConfigError(f"{n_draws} training draws cannot feed {world} devices: use fewer devices or more data.")
         self.n_draws, self.seed, self.rank, self.world = n_draws, seed, rank, world
-        self.epoch_draws, self.later = epoch_draws or n_draws, later
+        self.epoch_draws, self.later, self.recipes = epoch_draws or n_draws, later, recipes
         self.batch_size = min(batch_size, max(self.epoch_draws, world) // world * world)
         self.epoch = 0
         self.start = 0
@@ -92,10 +124,13 @@ class TrainingBatches(Sampler[list[int]]):
 
     def _order(self) -> NDArray[np.int64]:
         length = max(self.epoch_draws, self.batch_size)
-        if self.later is None or self.epoch < self.later[0]:
-            return epoch_order(self.n_draws, self.seed, self.epoch, length)
-        begins, n_later = self.later
-        return self.n_draws + epoch_order(n_later, self.seed, self.epoch - begins, length)
+        begins, n_later = self.later or (0, 0)
+        second = self.later is not None and self.epoch >= begins
+        before, n_draws, begins = (self.n_draws, n_later, begins) if second else (0, self.n_draws, 0)
+        recipe = self.recipes[second]
+        if recipe is None:
+            return before + epoch_order(n_draws, self.seed, self.epoch - begins, length)
+        return numbered(before + recipe.order(self.seed, self.epoch, length), self.n_draws + n_later)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next (Lightning calls this)."""

@@ -180,7 +180,7 @@ def read_split(path: Path) -> tuple[dict[int, str], dict[int, int]]:
 def read_draws(path: Path) -> Draws:
     """Return how an epoch is made up."""
     plan = ResamplingPlan.load(path)
-    return Draws(len(plan), int(np.count_nonzero(plan.weight)), len(np.unique(plan.base[plan.weight == 0])))
+    return Draws(plan.draws, int(np.count_nonzero(plan.weight)), len(np.unique(plan.base[plan.weight == 0])))
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -229,6 +229,80 @@ class SmoteEnnSampler(SmoteTomekSampler):
     agree: str = one_of("all", "all", "mode")
 
 
+@dataclass(kw_only=True)
+class InstanceSampler(Component):
+    """Every sample equally often, drawn anew each epoch."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.instance"
+
+
+@dataclass(kw_only=True)
+class BalancingOnline(Component):
+    """Classes drawn more evenly than they are, anew each epoch."""
+
+    treats_imbalance: ClassVar[bool] = True
+
+
+@dataclass(kw_only=True)
+class SqrtSampler(BalancingOnline):
+    """Classes in proportion to the square root of their counts."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.sqrt"
+
+
+@dataclass(kw_only=True)
+class ClassBalancedSampler(BalancingOnline):
+    """Every class equally often."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.class_balanced"
+
+
+@dataclass(kw_only=True)
+class ProgressiveSampler(BalancingOnline):
+    """From every sample to every class equally often."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.progressive"
+
+    epochs: int = bounded(1, low=1)
+
+
+@dataclass(kw_only=True)
+class DeferredSampler(BalancingOnline):
+    """Every sample, then every class equally often."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.deferred"
+
+    start: float = bounded(0.8, low=0.0, high=1.0)
+    epochs: int = bounded(1, low=1)
+
+
+@dataclass(kw_only=True)
+class RepeatFactorSampler(BalancingOnline):
+    """Samples of rare classes repeated."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.repeat_factor"
+
+    threshold: float = bounded(0.001, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
+class MPerClassSampler(BalancingOnline):
+    """Batches with several samples of each of their classes."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.m_per_class"
+
+    m: int = bounded(4, low=1, high=64)
+
+
+@dataclass(kw_only=True)
+class FamilyBalancedSampler(BalancingOnline):
+    """Every family of a group equally often."""
+
+    target: ClassVar[str] = "sgexp.sampling.online.family_balanced"
+
+    groups: str = one_of("even", "even", "families")
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
     "sampler": (
         *(PlainSampler, RandomOverSampler, RandomUnderSampler, SmoteSampler),
@@ -237,5 +311,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
         *(TomekLinksSampler, EnnSampler, RennSampler, AllKnnSampler, NeighbourhoodCleaningSampler),
         *(OneSidedSelectionSampler, CondensedNnSampler),
         *(SmoteEnnSampler, SmoteTomekSampler),
+        *(InstanceSampler, SqrtSampler, ClassBalancedSampler, ProgressiveSampler, DeferredSampler),
+        *(RepeatFactorSampler, MPerClassSampler, FamilyBalancedSampler),
     )
 }

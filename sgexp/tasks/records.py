@@ -175,7 +175,7 @@ def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan,
         notes=[*split.notes, *plan.notes],
         overlap={"materials": overlap.materials, "families": overlap.families},
         set_aside=len(bad),
-        draws=len(plan),
+        draws=plan.draws,
     )
 
 
@@ -206,7 +206,7 @@ def class_counts(data: Data, split: Split, plan: ResamplingPlan) -> dict[str, np
     catalog = data.catalog
     groups = catalog.space_group.astype(np.int64)
     counts = {part: np.bincount(groups[split.rows(part)], minlength=231) for part in PARTS}
-    counts["drawn"] = np.bincount(groups[plan.base], minlength=231)
+    counts["drawn"] = plan.counts(groups, 231)
     for column in ("families", "materials"):
         names = catalog.family if column == "families" else catalog.material
         pairs = np.unique(np.stack([groups.astype(str), names.astype(str)]), axis=1)

@@ -1,6 +1,5 @@
 import os
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ import torch
 
 from sgexp.errors import DataError
 from sgexp.loading.datamodule import PatternDataModule
+from sgexp.sampling.plan import ResamplingPlan
 
 from .stores import random_store
 
@@ -15,7 +15,7 @@ from .stores import random_store
 def plan_of(base, partner=None, weight=None):
     base = np.asarray(base)
     partner = base if partner is None else np.asarray(partner)
-    return SimpleNamespace(base=base, partner=partner, weight=np.zeros(len(base)) if weight is None else weight)
+    return ResamplingPlan(base, partner, np.zeros(len(base)) if weight is None else weight)
 
 
 def module_of(folder, plan, **options):

@@ -5,6 +5,7 @@ import pytest
 
 from sgexp.errors import ConfigError
 from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
+from sgexp.sampling import online
 
 
 def global_batches(n, size, world, epoch=0, seed=1, start=0):
@@ -89,3 +90,66 @@ def test_the_length_of_an_epoch_sets_its_steps_whatever_the_plan(draws, length, 
     found = list(sampler)
     assert len(found) == len(sampler) == batches
     assert {len(batch) for batch in found} == {min(8, length or 8)}
+
+
+def recipe_batches(recipe, n, size, world, epoch=0, start=0, **options):
+    """The batches of all ranks, put together step by step."""
+    ranks = []
+    for rank in range(world):
+        sampler = TrainingBatches(n, size, 1, rank, world, recipes=(recipe, None), **options)
+        sampler.set_epoch(epoch)
+        sampler.start = start
+        ranks.append(list(sampler))
+    return [list(chain(*parts)) for parts in zip(*ranks, strict=True)]
+
+
+LABELS = np.repeat([1, 2, 3, 4], [60, 25, 10, 5])
+RECIPES = {
+    "class_balanced": online.class_balanced,
+    "progressive": lambda: online.progressive(4),
+    "repeat_factor": lambda: online.repeat_factor(0.5),
+    "m_per_class": lambda: online.m_per_class(4),
+}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("epoch_draws", [None, 48, 333])
+def test_a_recipe_draws_the_same_on_any_number_of_ranks_and_after_a_resume(name, epoch_draws):
+    recipe = RECIPES[name]().plan(LABELS, LABELS, None, 0).recipe
+    alone = recipe_batches(recipe, 100, 16, 1, epoch=2, epoch_draws=epoch_draws)
+    assert len(alone) == (epoch_draws or 100) // 16
+    for world in (2, 4):
+        assert recipe_batches(recipe, 100, 16, world, epoch=2, epoch_draws=epoch_draws) == alone
+    assert recipe_batches(recipe, 100, 16, 2, epoch=2, start=2, epoch_draws=epoch_draws) == alone[2:]
+    assert recipe_batches(recipe, 100, 16, 1, epoch=1, epoch_draws=epoch_draws) != alone
+
+
+def test_a_candidate_drawn_again_has_another_number_and_the_same_place():
+    recipe = online.class_balanced().plan(LABELS, LABELS, None, 0).recipe
+    drawn = np.array(list(chain(*recipe_batches(recipe, 100, 16, 1, epoch_draws=320))))
+    assert len(np.unique(drawn)) == 320
+    places, times = np.unique(drawn % 100, return_counts=True)
+    assert times[LABELS[places] == 4].min() >= 15  # 80 draws of 5 samples
+    for place, n in zip(places, times, strict=True):
+        assert sorted(drawn[drawn % 100 == place] // 100) == list(range(n))
+
+
+def test_every_global_batch_holds_m_samples_of_each_of_its_classes():
+    recipe = online.m_per_class(4).plan(LABELS, LABELS, None, 0).recipe
+    for batch in recipe_batches(recipe, 100, 16, 2, epoch_draws=160):
+        groups, counts = np.unique(LABELS[np.array(batch) % 100], return_counts=True)
+        assert groups.tolist() == [1, 2, 3, 4] and counts.tolist() == [4, 4, 4, 4]
+
+
+def test_a_batch_that_would_cut_a_block_is_refused():
+    recipe = online.m_per_class(5).plan(LABELS, LABELS, None, 0).recipe
+    with pytest.raises(ConfigError, match=r"batch_size=16 does not hold whole blocks of sampler.m=5"):
+        TrainingBatches(100, 16, 0, recipes=(recipe, None))
+
+
+def test_a_second_plan_and_its_recipe_take_over():
+    recipe = online.class_balanced().plan(LABELS, LABELS, None, 0).recipe
+    sampler = TrainingBatches(30, 10, 1, later=(2, 100), recipes=(None, recipe))
+    for epoch, second in enumerate([False, False, True, True]):
+        sampler.set_epoch(epoch)
+        assert all((draw % 130 >= 30) == second for draw in chain(*sampler))
