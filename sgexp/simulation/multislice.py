@@ -13,10 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import ConfigError
+from sgexp.simulation import protocol
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.potential import slice_phases, transmission
 from sgexp.simulation.protocol import Slab
+from sgexp.simulation.schema import SimulationConfig
 
 _PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**26}  # of all waves of a batch; on a CPU it should stay in the cache
 
@@ -29,6 +32,16 @@ class Illumination:
     semi_angle: float
     edge: float
     positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class ZonePattern:
+    """One zone's pattern (Ny, Nx) float32, what computed it, and the slab it went through, in Å."""
+
+    pattern: np.ndarray
+    engine: str
+    slice_thickness: float
+    thickness: float
 
 
 class Multislice:
@@ -51,6 +64,24 @@ class Multislice:
             raise ConfigError("simulation.engine.device=cuda, but torch sees no GPU here: use device=cpu or auto.")
         self.band_limit = band_limit
         self.device = ("cuda" if available else "cpu") if device == "auto" else device
+
+    def zone_pattern(
+        self,
+        crystal: Crystal,
+        zone: protocol.Zone,
+        config: SimulationConfig,
+        energy_kev: float,
+        rng: np.random.Generator,
+        still: bool = False,
+    ) -> ZonePattern:
+        """Return the pattern of one zone: one frozen thermal configuration drawn with ``rng``, or atoms at rest."""
+        grid, box = (config.grid, config.grid), (config.box, config.box)
+        slab = protocol.cut_slab(crystal, zone, config)
+        moved = protocol.displaced(slab, 0.0 if still else config.displacement, rng)
+        beam = Illumination(
+            energy_kev, zone.semi_angle, config.aperture_edge, protocol.probe_positions(config.probes, box)
+        )
+        return ZonePattern(self.pattern(moved, beam, grid), self.name, slab.slice_thickness, slab.thickness)
 
     def pattern(self, slab: Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
         """Return the pattern averaged over the probes, (Ny, Nx) float32, q = 0 at [Ny/2, Nx/2], q_y down, q_x right."""

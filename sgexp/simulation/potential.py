@@ -32,7 +32,8 @@ _PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}  # of all slices of a chunk; on 
 
 
 @lru_cache(maxsize=128)
-def _electron_coefficients(number: int) -> tuple[np.ndarray, np.ndarray]:
+def electron_coefficients(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a_i in Å and b_i in Å^2 of an element's electron form factor, a sum of five Gaussians."""
     table = gemmi.Element(number).c4322
     if table is None:
         raise DataError(f"element {number} has no electron form factor (International Tables C give Z = 1 to 98).")
@@ -44,7 +45,7 @@ def form_factor(number: int, k_squared: np.ndarray) -> np.ndarray:
 
     International Tables for Crystallography C (1992), table 4.3.2.2 (Peng 1996), as tabulated by gemmi.
     """
-    a, b = _electron_coefficients(number)
+    a, b = electron_coefficients(number)
     return (a * np.exp(-b * k_squared[..., None] / 4.0)).sum(axis=-1)
 
 

@@ -207,11 +207,20 @@ def cut_slab(crystal: Crystal, zone: Zone, config: SimulationConfig) -> Slab:
     The thickness is rounded down to whole slices of thickness d, as namsa does; with ``max_slice`` each of them is
     split evenly until it is thin enough.
     """
-    coarse = max(1, int(config.thickness / zone.d + 1e-9))
+    coarse = whole_slices(zone, config)
     split = 1 if config.max_slice is None else int(np.ceil(zone.d / config.max_slice - 1e-9))
-    depth = coarse * zone.d
-    numbers, positions = atoms_in_box(crystal, zone.axes, np.array([config.box, config.box, depth]))
+    numbers, positions = atoms_in_box(crystal, zone.axes, np.array([config.box, config.box, depth(zone, config)]))
     return Slab(numbers, positions, (config.box, config.box), zone.d / split, coarse * split)
+
+
+def whole_slices(zone: Zone, config: SimulationConfig) -> int:
+    """Return how many slices of thickness d a slab has: the thickness asked for, rounded down, at least one."""
+    return max(1, int(config.thickness / zone.d + 1e-9))
+
+
+def depth(zone: Zone, config: SimulationConfig) -> float:
+    """Return the thickness of a slab in Å, a whole number of slices of thickness d."""
+    return whole_slices(zone, config) * zone.d
 
 
 def atoms_in_box(crystal: Crystal, axes: Array, size: Array) -> tuple[NDArray[np.int64], Array]:

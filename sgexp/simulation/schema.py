@@ -29,6 +29,21 @@ class MultisliceEngine(Component):
 
 
 @dataclass(kw_only=True)
+class TiltEngine(Component):
+    """Position-averaged patterns from plane waves on one cell of the crystal; large cells are left to multislice."""
+
+    target: ClassVar[str] = "sgexp.simulation.tilt.Tilt"
+
+    sampling: float = bounded(0.2, low=0.02, high=COARSEST_SAMPLING)  # angstrom a pixel of the cell, at most
+    max_slice: float = bounded(1.0, low=0.1, high=20.0)  # angstrom
+    laue_reach: float = bounded(0.25, low=0.0, high=2.0)  # 1/angstrom
+    degree: int | None = bounded(None, low=2, high=24)  # of the polynomials in the tilt; None: from the thickness
+    thermal: str = one_of("einstein", "none", "debye_waller", "einstein")
+    max_points: int = bounded(20_000, low=0, high=10_000_000)
+    device: str = one_of("cpu", "cpu", "cuda", "auto")
+
+
+@dataclass(kw_only=True)
 class SimulationConfig:
     """The SMC-19 protocol: what a stack of three patterns of one crystal at one beam energy is."""
 
@@ -75,5 +90,5 @@ class SimulationConfig:
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "simulation": (SimulationConfig,),
-    "simulation/engine": (MultisliceEngine,),
+    "simulation/engine": (MultisliceEngine, TiltEngine),
 }

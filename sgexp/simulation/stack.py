@@ -14,7 +14,7 @@ import sgexp
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import DataError
 from sgexp.simulation import protocol
-from sgexp.simulation.multislice import Illumination
+from sgexp.simulation.multislice import ZonePattern
 from sgexp.simulation.schema import SimulationConfig
 
 
@@ -23,8 +23,15 @@ class Engine(Protocol):
 
     name: str
 
-    def pattern(self, slab: protocol.Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
-        """Return the probes' mean pattern (Ny, Nx), zero frequency at [Ny/2, Nx/2], as fractions of the beam."""
+    def zone_pattern(
+        self,
+        crystal: Crystal,
+        zone: protocol.Zone,
+        config: SimulationConfig,
+        energy_kev: float,
+        rng: np.random.Generator,
+    ) -> ZonePattern:
+        """Return one zone's pattern (Ny, Nx), zero frequency at [Ny/2, Nx/2], as fractions of the beam."""
 
     def q_max(self, grid: tuple[int, int], box: tuple[float, float]) -> float:
         """Return the radius in 1/Å up to which the patterns hold scattering."""
@@ -50,6 +57,8 @@ class CBEDStack:
         (3,) fraction of the beam that the band limit took.
     q_pixel, q_max
         1/Å a pixel, and the radius of the band limit in 1/Å.
+    fallback
+        (3,) bool: zones that the engine left to multislice, because their cells are too large for it.
     """
 
     patterns: np.ndarray
@@ -67,6 +76,7 @@ class CBEDStack:
     displacement: float
     seed: int
     engine: str
+    fallback: np.ndarray
 
     @property
     def holz_inside(self) -> np.ndarray:
@@ -92,6 +102,7 @@ class CBEDStack:
         """Return the attributes of our own sub-group: calibration and origin."""
         return {
             "engine": self.engine,
+            "fallback": self.fallback,
             "version": sgexp.__version__,
             "q_pixel": self.q_pixel,
             "q_max": self.q_max,
@@ -120,36 +131,31 @@ def simulate(
     seed = config.seed if seed is None else seed
     all_zones = protocol.zones(crystal, config)
     grid, box = (config.grid, config.grid), (config.box, config.box)
-    slabs, patterns = [], []
+    made = []
     for index, zone in enumerate(all_zones):
-        slab = protocol.cut_slab(crystal, zone, config)
         rng = np.random.default_rng([seed, _name_key(crystal.name), index, round(1e3 * energy_kev)])
-        beam = Illumination(
-            energy_kev, zone.semi_angle, config.aperture_edge, protocol.probe_positions(config.probes, box)
-        )
-        pattern = engine.pattern(protocol.displaced(slab, config.displacement, rng), beam, grid)
-        if not np.isfinite(pattern).all():
+        made.append(engine.zone_pattern(crystal, zone, config, energy_kev, rng))
+        if not np.isfinite(made[-1].pattern).all():
             raise DataError(f"{crystal.name}: the pattern of zone {zone.uvw} at {energy_kev:g} keV is not finite.")
-        slabs.append(slab)
-        patterns.append(pattern)
     return CBEDStack(
-        patterns=np.stack([bin_pattern(pattern, config.pixels) for pattern in patterns]),
+        patterns=np.stack([bin_pattern(one.pattern, config.pixels) for one in made]),
         energy_kev=energy_kev,
         uvw=np.array([zone.uvw for zone in all_zones]),
         y_dirs=np.array([zone.y_dir for zone in all_zones]),
         d=np.array([zone.d for zone in all_zones]),
         semi_angles=np.array([zone.semi_angle for zone in all_zones]),
-        slice_thickness=np.array([slab.slice_thickness for slab in slabs]),
-        thickness=np.array([slab.thickness for slab in slabs]),
+        slice_thickness=np.array([one.slice_thickness for one in made]),
+        thickness=np.array([one.thickness for one in made]),
         holz_radius=np.array(
             [protocol.holz_radius(protocol.beam_repeat(crystal, zone.uvw), energy_kev) for zone in all_zones]
         ),
-        scattered_out=np.array([max(0.0, 1.0 - float(pattern.sum(dtype=np.float64))) for pattern in patterns]),
+        scattered_out=np.array([max(0.0, 1.0 - float(one.pattern.sum(dtype=np.float64))) for one in made]),
         q_pixel=config.grid / config.pixels / config.box,
         q_max=engine.q_max(grid, box),
         displacement=config.displacement,
         seed=seed,
         engine=engine.name,
+        fallback=np.array([one.engine != engine.name for one in made]),
     )
 
 
