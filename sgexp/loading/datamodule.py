@@ -51,16 +51,18 @@ class PatternDataModule(pl.LightningDataModule):
         later: tuple[int, Plan] | None = None,
     ) -> None:
         super().__init__()
-        self.store, self.seed, self.workers, self.epoch_draws = store, seed, workers, epoch_draws
+        self.store, self.seed, self.workers = store, seed, workers
+        self.epoch_draws = epoch_draws or plan.draws
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.class_of_row = np.asarray(class_of_row, dtype=np.int64)
         base, partner, weight = np.asarray(plan.base), np.asarray(plan.partner), np.asarray(plan.weight)
+        self.recipes = (plan.recipe, None if later is None else later[1].recipe)
         self.rows = {part: np.asarray(part_rows, dtype=np.int64) for part, part_rows in rows.items()}
         if overfit_batches:
-            few = epoch_order(len(base), seed, 0)[: overfit_batches * batch_size]
+            few = self._first_order(plan)[: overfit_batches * batch_size]
             base, partner, weight = base[few], partner[few], weight[few]
             self.rows["validation"] = np.unique(base)
-            later = None
+            later, self.recipes, self.epoch_draws = None, (None, None), epoch_draws or len(few)
         if len(base) == 0:
             raise DataError("There is nothing to train on: the plan has no draws.")
         self.n_draws, self.later = len(base), None
@@ -74,12 +76,16 @@ class PatternDataModule(pl.LightningDataModule):
         self._training: ResumableLoader | None = None
         self._resume_from: dict[str, int] | None = None
 
+    def _first_order(self, plan: Plan) -> NDArray[np.int64]:
+        if plan.recipe is not None:
+            return plan.recipe.order(self.seed, 0, self.epoch_draws)
+        return epoch_order(len(plan.base), self.seed, 0)
+
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training draws, in the order of (seed, epoch)."""
         rank, world = self._rank_and_world()
-        sampler = TrainingBatches(
-            self.n_draws, self.batch_size, self.seed, rank, world, self.epoch_draws, self.later
-        )
+        lengths = (self.n_draws, self.batch_size, self.seed, rank, world, self.epoch_draws)
+        sampler = TrainingBatches(*lengths, self.later, self.recipes)
         self._training = ResumableLoader(self.draws, sampler, **self._loader_arguments())
         if self._resume_from is not None:
             self._training.load_state_dict(self._resume_from)

@@ -24,7 +24,7 @@ def announce(
     trainer: Trainer, module: SpaceGroupModule, datamodule: PatternDataModule, plan: ResamplingPlan, store: PackedStore
 ) -> float:
     """Print rows, bytes and the time an epoch and the whole training will take; return the latter in seconds."""
-    draws, batch = datamodule.epoch_draws or datamodule.n_draws, datamodule.batch_size
+    draws, batch = datamodule.epoch_draws, datamodule.batch_size
     steps = max(1, draws // batch)
     limit = trainer.limit_train_batches
     steps = min(steps, limit) if isinstance(limit, int) else max(1, int(steps * limit))

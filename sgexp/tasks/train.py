@@ -146,7 +146,8 @@ def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
     rows = split.rows("train")
     sampler = build(config.sampler)
     features = data.features(rows) if sampler.needs_features else None
-    local = sampler.plan(data.catalog.space_group[rows], data.catalog.material[rows], features, config.seed)
+    groups = data.catalog.family if getattr(sampler, "by_family", False) else data.catalog.material
+    local = sampler.plan(data.catalog.space_group[rows], groups[rows], features, config.seed)
     return local.at_rows(rows)
 
 
@@ -158,7 +159,7 @@ def assemble(
     class_of_group = np.full(231, -1, dtype=np.int64)
     class_of_group[classes] = np.arange(len(classes))
     class_of_row = class_of_group[data.catalog.space_group]
-    drawn_counts = np.bincount(class_of_row[plan.base], minlength=len(classes))
+    drawn_counts = plan.counts(class_of_row, len(classes))
     optimizer, told = for_batch(config.optimizer, config.trainer)
     stages: Stages = build(config.stage)
     console.print(f"[bold]learning rate[/bold] {told}")
@@ -189,7 +190,7 @@ def assemble(
     )
     if second is None:
         return module, datamodule, []
-    counts = np.bincount(class_of_row[second.plan.base], minlength=len(classes))
+    counts = second.plan.counts(class_of_row, len(classes))
     loss = stages.loss(build(config.loss, class_counts=counts), counts)
     module.stage = 1
     return module, datamodule, [StageSwitch(stages, config.trainer.epochs, loss, config.seed)]

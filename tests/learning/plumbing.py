@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from sgexp.learning.schema import TrainerConfig
 from sgexp.learning.stages import StageSwitch, crt
 from sgexp.loading.augment import Augment
 from sgexp.loading.datamodule import PatternDataModule
+from sgexp.sampling.plan import ResamplingPlan
 
 CLASSES = (2, 14, 76, 78, 225)
 
@@ -67,7 +67,7 @@ def make_module(*, dropout=0.2, classes=CLASSES, seed=5, loss=None):
 def make_data(*, batch_size=16, n_train=60, **options):
     store = ArrayStore()
     base = np.arange(n_train)
-    plan = SimpleNamespace(base=base, partner=base, weight=np.zeros(n_train))
+    plan = ResamplingPlan.selection(base)
     rows = {"validation": np.arange(60, 80)}
     return PatternDataModule(
         store, store.labels, rows, plan, batch_size=batch_size, eval_batch_size=7, seed=2, **options
@@ -81,7 +81,7 @@ def in_stages(stages, epochs, *, dropout=0.2, loss=None):
     if stages.trains == "scales":
         with_scaled_head(module.model, len(CLASSES))
     base = np.concatenate([np.resize(np.flatnonzero(ArrayStore().labels[:60] == k), 20) for k in range(len(CLASSES))])
-    evenly = SimpleNamespace(base=base, partner=base, weight=np.zeros(len(base)))
+    evenly = ResamplingPlan.selection(base)
     data = make_data(later=(stages.begins(epochs), evenly) if stages.draws_evenly else None)
     second = stages.loss(CrossEntropy(0.0), [100, 10, 40, 20, 5])
     return module, data, StageSwitch(stages, epochs, second, seed=5)
