@@ -30,10 +30,14 @@ MOST_BYTES = 1_000_000  # of a config.yaml; an honest one has a few thousand
 DATA = ("dataset", "size", "simulation")
 OF_THE_RUN = (
     *("seed", *DATA, "split", "transform", "sampler", "augment", "model", "loss", "optimizer", "trainer", "evaluation"),
-    "stage",
+    *("stage", "mixing"),
 )
 # What a run did whose config does not say: groups that came later.
-ADDED_LATER = {"stage": {"_target_": "sgexp.learning.stages.none"}, "search": {}}
+ADDED_LATER = {
+    "stage": {"_target_": "sgexp.learning.stages.none"},
+    "mixing": {"_target_": "sgexp.loading.mixing.none"},
+    "search": {},
+}
 OF_THE_MACHINE = (
     *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher", "search"),
 )

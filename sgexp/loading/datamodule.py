@@ -10,9 +10,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
+from torch.utils.data import Dataset
 
 from sgexp.errors import DataError
-from sgexp.loading.batches import PatternDraws, PatternLoader, Plan, ResumableLoader, Store, as_is
+from sgexp.loading.batches import Batch, PatternDraws, PatternLoader, Plan, ResumableLoader, Store, as_is
+from sgexp.loading.mixing import Mixing, PairedBatches, PairedDraws
 from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
 
 
@@ -33,6 +35,7 @@ class PatternDataModule(pl.LightningDataModule):
         a network that cannot learn them by heart is broken).
     epoch_draws : draws an epoch; None: all of the plan.
     later : (epoch, plan) of a second plan that takes the first one's place from that epoch on, in epochs as long.
+    mixing : what mixes the training draws on the device, so that each comes with a partner; None: nothing.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class PatternDataModule(pl.LightningDataModule):
         overfit_batches: int = 0,
         epoch_draws: int | None = None,
         later: tuple[int, Plan] | None = None,
+        mixing: Mixing | None = None,
     ) -> None:
         super().__init__()
         self.store, self.seed, self.workers = store, seed, workers
@@ -65,7 +69,7 @@ class PatternDataModule(pl.LightningDataModule):
             later, self.recipes, self.epoch_draws = None, (None, None), epoch_draws or len(few)
         if len(base) == 0:
             raise DataError("There is nothing to train on: the plan has no draws.")
-        self.n_draws, self.later = len(base), None
+        self.n_draws, self.later, self.mixing = len(base), None, mixing
         if later is not None:
             second = later[1]
             base, partner = np.append(base, second.base), np.append(partner, second.partner)
@@ -86,7 +90,11 @@ class PatternDataModule(pl.LightningDataModule):
         rank, world = self._rank_and_world()
         lengths = (self.n_draws, self.batch_size, self.seed, rank, world, self.epoch_draws)
         sampler = TrainingBatches(*lengths, self.later, self.recipes)
-        self._training = ResumableLoader(self.draws, sampler, **self._loader_arguments())
+        draws: Dataset[Batch] = self.draws
+        if self.mixing is not None:
+            sampler = PairedBatches(sampler, self.class_of_row[self.draws.base], self.mixing.rare_power)
+            draws = PairedDraws(self.draws)
+        self._training = ResumableLoader(draws, sampler, **self._loader_arguments())
         if self._resume_from is not None:
             self._training.load_state_dict(self._resume_from)
             self._resume_from = None

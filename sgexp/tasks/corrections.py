@@ -9,6 +9,7 @@ import numpy as np
 
 from sgexp.data.split import Split
 from sgexp.errors import ConfigError
+from sgexp.learning.losses.base import Loss
 from sgexp.learning.stages import Stages
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.sampling.random_selection import RandomOver
@@ -55,4 +56,16 @@ def corrected_twice(config: Config) -> tuple[str, ...]:
         said.append("sampler and stage both treat the imbalance: the first stage already draws as the sampler says.")
     if loss and stage and getattr(config.stage, "beta", None) is not None:
         said.append("loss and stage both treat the imbalance: the stage's weights come on top of what the loss does.")
+    if config.mixing.treats_imbalance and (sampler or loss or stage):
+        others = [name for name, treats in (("sampler", sampler), ("loss", loss), ("stage", stage)) if treats]
+        said.append(f"{' and '.join(others)} and mixing both treat the imbalance: mixtures favour rare groups on top.")
     return tuple(said)
+
+
+def refuse_to_mix(mixing: object, loss: object) -> None:
+    """Refuse to mix labels where the loss cannot take two of them."""
+    if mixing is not None and not isinstance(loss, Loss):
+        raise ConfigError(
+            f"mixing needs the loss of each sample, but {type(loss).__name__} gives only their mean: derive it from "
+            "sgexp.learning.losses.Loss, or choose mixing=none"
+        )

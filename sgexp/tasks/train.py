@@ -29,7 +29,7 @@ from sgexp.report import terminal
 from sgexp.runs import AUTO, DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
-from sgexp.tasks.corrections import SecondStage, corrected_twice, second_stage
+from sgexp.tasks.corrections import SecondStage, corrected_twice, refuse_to_mix, second_stage
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, lost, preempted
@@ -162,15 +162,19 @@ def assemble(
     drawn_counts = plan.counts(class_of_row, len(classes))
     optimizer, told = for_batch(config.optimizer, config.trainer)
     stages: Stages = build(config.stage)
+    mixing = build(config.mixing, class_counts=drawn_counts, seed=config.seed)
+    loss = build(config.loss, class_counts=drawn_counts)
+    refuse_to_mix(mixing, loss)
     console.print(f"[bold]learning rate[/bold] {told}")
 
     module = SpaceGroupModule(
         network_builder(config)(len(classes)),
-        build(config.loss, class_counts=drawn_counts),
+        loss,
         stages.optimizer(lambda model, steps: build(optimizer, model=model, steps=steps), config.trainer.epochs),
         classes.tolist(),
         standardise=data.transform.standardise,
         augment=build(config.augment, classes=classes.tolist(), seed=config.seed),
+        mixing=mixing,
         seed=config.seed,
         channels_last=config.trainer.channels_last,
         hyperparameters={"model": type(config.model).target, "seed": config.seed},
@@ -187,6 +191,7 @@ def assemble(
         overfit_batches=config.trainer.overfit_batches,
         epoch_draws=config.trainer.epoch_draws,
         later=None if second is None else (second.begins, second.plan),
+        mixing=mixing,
     )
     if second is None:
         return module, datamodule, []

@@ -15,6 +15,7 @@ from sgexp.learning.schema import TrainerConfig
 from sgexp.learning.stages import StageSwitch, crt
 from sgexp.loading.augment import Augment
 from sgexp.loading.datamodule import PatternDataModule
+from sgexp.loading.mixing import mixup
 from sgexp.sampling.plan import ResamplingPlan
 
 CLASSES = (2, 14, 76, 78, 225)
@@ -102,6 +103,9 @@ def main() -> None:
 
     devices, folder = int(sys.argv[1]), Path(sys.argv[2])
     module, data, switches = make_module(dropout=0.0), make_data(), []
+    if "mixup" in sys.argv:
+        module.mixing = mixup(1.0, class_counts=np.full(len(CLASSES), 12), seed=5)
+        data = make_data(mixing=module.mixing)
     if "crt" in sys.argv:
         module, data, *switches = in_stages(crt(0.5, 1.0), 3, dropout=0.0)
     quiet = CallbacksConfig(progress=False)
