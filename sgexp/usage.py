@@ -17,6 +17,8 @@ if (
 ):  # a checkout or `pip install -e`: the folder beside the package, so that an edited file takes effect
     CONF_DIR = CONF_DIR.parents[1] / "conf"
 
+FOR_OTHERS = "sweep"  # the folder of conf/ whose files other programs read: no config group
+
 HEAD = """\
 usage: python -m sgexp [group=choice ...] [key=value ...] [options]
 
@@ -138,7 +140,7 @@ def group_lines(folders: list[Path]) -> list[str]:
     for folder in folders:
         for path in sorted(folder.rglob("*.yaml")):
             group = path.parent.relative_to(folder).as_posix()
-            if group != "." and not group.startswith("hydra"):
+            if group not in (".", FOR_OTHERS) and not group.startswith("hydra"):
                 choices.setdefault(group, {})[path.stem] = path
     order, defaults = default_choices(folders[0] / "config.yaml")
     lines = []

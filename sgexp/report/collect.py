@@ -222,8 +222,13 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
         started=_text(record.get("started", ""), "started"),
         seconds=_seconds(record.get("wall_seconds"), "wall_seconds"),
         memory_mb=_number(record.get("peak_memory_mb"), "peak_memory_mb"),
-        error=_text(record.get("error", ""), "error"),
+        error=_text(record.get("error", ""), "error") or _pruned(record),
     )
+
+
+def _pruned(record: Mapping[str, Any]) -> str:
+    said = _text(record.get("pruned", ""), "pruned")
+    return f"ended early {said}" if said else ""
 
 
 def _hash(text: str) -> str:

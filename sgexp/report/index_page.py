@@ -78,11 +78,12 @@ def index_page(
     figures: Sequence[str],
     root: Path,
     said: Mapping[str, Verdicts],
+    searches: int = 0,
 ) -> str:
     """Return the page.
 
     ``pages``: names of the run pages that are there to be linked; ``root``: where paths start; ``said``: the verdicts
-    of a test set, by its letter.
+    of a test set, by its letter; ``searches``: how many the page of searches shows.
     """
     boards = [board(item, pages, said.get(item.letter, Verdicts())) for item in sets]
     unfinished = [run for run in found.runs if not run.metrics]
@@ -98,6 +99,7 @@ def index_page(
         unfinished=[_unfinished(run, pages) for run in unfinished],
         left_out=[(_relative(folder, root), reason) for folder, reason in found.left_out],
         figures=list(figures),
+        searches=searches,
         confidence=confidence_of(found.runs),
     )
 

@@ -15,10 +15,12 @@ from sgexp.report.index_page import index_page
 from sgexp.report.leaderboard import TestSet
 from sgexp.report.rendering import inputs_of, place_plotly, write_page
 from sgexp.report.run_page import run_page
+from sgexp.report.search_page import find_searches, search_page
 from sgexp.report.updates import inputs_digest
 from sgexp.report.verdicts import Verdicts, verdicts
 from sgexp.runs import write_text
 
+SEARCHES = "search.html"
 Progress = Callable[[int], None]
 
 
@@ -40,6 +42,7 @@ class Report:
     evaluation: EvaluationConfig
     figures: list[str]
     said: dict[str, Verdicts] = field(default_factory=dict)
+    searches: int = 0  # on the page of searches
     not_made: list[tuple[Path, str]] = field(default_factory=list)  # runs that have no page of what is there, and why
 
     def write_tables(self) -> None:
@@ -47,10 +50,19 @@ class Report:
         there = {run.page for run in self.found.runs if self.page(run).exists()}
         pages = [(folder, f"its page was not made: {reason}") for folder, reason in self.not_made]
         listed = Collection(self.found.runs, self.found.left_out + pages)
-        index = index_page(self.sets, listed, there, self.figures, self.root, self.said)
+        index = index_page(self.sets, listed, there, self.figures, self.root, self.said, self.searches)
         write_page(self.folder / "index.html", index)
         for name, text in (("csv", exports.csv_text(self.sets)), ("md", exports.markdown_text(self.sets))):
             write_text(self.folder / f"leaderboard.{name}", text.encode("utf-8", "backslashreplace").decode("utf-8"))
+
+    def write_searches(self) -> None:
+        """Write the page of the searches below ``root``, where there are any."""
+        records, left_out = find_searches(self.root)
+        if records or left_out:
+            write_page(self.folder / SEARCHES, search_page(records, left_out, place_plotly(self.folder)))
+            self.searches = len(records)
+        else:
+            (self.folder / SEARCHES).unlink(missing_ok=True)
 
     def compare(self, most: int) -> None:
         """Compare the ``most`` best experiments of each test set with its best."""

@@ -135,7 +135,8 @@ def read(path: Path) -> Record:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise UserError(f"{path} cannot be read as the record of a search ({type(error).__name__})") from None
     ways = {way for _, way in made.objectives}
-    whole = made.objectives and ways <= {"maximize", "minimize"}
+    named = all(name.isidentifier() for name, _ in made.objectives)
+    whole = made.objectives and named and ways <= {"maximize", "minimize"}
     if not whole or any(len(trial.values) != len(made.objectives) for trial in made.finished):
         raise UserError(f"{path} cannot be read as the record of a search (objectives and values do not fit)")
     return made

@@ -59,6 +59,7 @@ def make(config: Config, folder: Path, announced: bool = False) -> Report:
     with counting("reading results", len(folders)) as done:
         found = collect(folders, done)
     made = Report(folder, output_dir, found, leaderboard(found.runs), config.evaluation, figures.kept(folder))
+    made.write_searches()
     made.write_tables()
     if config.report.compare:
         with console.status("comparing experiments"):

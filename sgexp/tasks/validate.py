@@ -22,7 +22,7 @@ from sgexp.config import Config
 from sgexp.console import console
 from sgexp.errors import ConfigError
 from sgexp.schema import Component
-from sgexp.usage import CONF_DIR, description
+from sgexp.usage import CONF_DIR, FOR_OTHERS, description
 
 REQUIRED = "required"  # stands in for a value that only a person can give
 
@@ -80,6 +80,8 @@ def _mistakes(path: Path, relative: Path, composer: Composer) -> Iterator[str]:
         left_out = fields_left_out(content, config.groups()[group], group)
         if left_out:
             yield f"it does not list {', '.join(left_out)}"
+    if group == FOR_OTHERS:
+        return
     try:
         _compose(group, choice, composer)
     except ConfigError as error:

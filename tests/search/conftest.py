@@ -64,8 +64,8 @@ def searches(tmp_path, python_path):
 
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory, python_path):
-    """Return a search of eight trials that nobody disturbed, and how it ended."""
+    """Return a search of six trials that nobody disturbed, and how it ended."""
     found = Searches(tmp_path_factory.mktemp("searched"), python_path)
-    ended = found.run("search.trials=8", "search.startup=3")
+    ended = found.run("search.trials=6", "search.startup=3")
     assert ended.code == 0, ended.out + ended.err
     return found, ended

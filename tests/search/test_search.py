@@ -39,7 +39,7 @@ def params(searches):
 def test_trials_are_those_that_optuna_itself_proposes(searched):
     searches, _ = searched
     found = study_of(searches).trials
-    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 8
+    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 6
     own = optuna.create_study(direction="maximize")
     for trial in found:
         own.sampler = optuna.samplers.TPESampler(n_startup_trials=3, seed=trial_seed(1, trial.number))
@@ -79,16 +79,16 @@ def test_the_best_trial_is_an_experiment_file_that_composes_to_the_same_run(sear
 def test_the_same_line_again_runs_nothing_and_more_trials_go_on(searched):
     searches, _ = searched
     before = params(searches)
-    again = searches.run("search.trials=8", "search.startup=3")
-    assert again.code == 0 and "8 finished before; 0 to run" in again.out
-    assert len(searches.runs()) == 8
-    more = searches.run("search.trials=9", "search.startup=3", "search.storage=journal")
+    again = searches.run("search.trials=6", "search.startup=3")
+    assert again.code == 0 and "6 finished before; 0 to run" in again.out
+    assert len(searches.runs()) == 6
+    more = searches.run("search.trials=7", "search.startup=3", "search.storage=journal")
     assert more.code == 0, more.err
-    assert params(searches)[:8] == before and len(params(searches)) == 9
+    assert params(searches)[:6] == before and len(params(searches)) == 7
 
 
 def test_an_interrupted_search_loses_nothing_and_proposes_what_it_would_have(searched, searches):
-    words = ("search.trials=8", "search.startup=3", "task.seconds=0.3")
+    words = ("search.trials=6", "search.startup=3", "task.seconds=0.3")
     process = searches.start(*words)
     wait_for(lambda: len(searches.runs()) == 2 and (searches.runs()[1] / "metrics.csv").is_file(), process)
     os.killpg(process.pid, signal.SIGINT)
@@ -99,10 +99,10 @@ def test_an_interrupted_search_loses_nothing_and_proposes_what_it_would_have(sea
     again = searches.run(*words[:2], "task.seconds=0.3")
     assert again.code == 0, again.out + again.err
     assert "1 interrupted before, goes on: 1" in again.out
-    assert len(searches.runs()) == 8
+    assert len(searches.runs()) == 6
     log = (searches.folder / "logs" / searches.trials()[1]["log"]).read_text()
     assert "resume=" in log
-    assert params(searches) == params(searched[0])[:8]
+    assert params(searches) == params(searched[0])[:6]
 
 
 def test_naively_seeded_a_search_that_goes_on_repeats_itself():

@@ -61,8 +61,10 @@ class WandbLogger(RunLogger):
     def _identity(self) -> dict[str, Any]:
         """Return what names a new run in W&B."""
         about, said = self.about, os.environ.get
+        # An agent of a W&B sweep names the run that it starts; by itself WANDB_RUN_ID would put all runs into one.
+        given = said("WANDB_RUN_ID", "") if said("WANDB_SWEEP_ID") else ""
         return {
-            "id": uuid.uuid4().hex[:12],
+            "id": given if re.fullmatch(r"[0-9a-z]{1,64}", given) else uuid.uuid4().hex[:12],
             "project": self.project or said("WANDB_PROJECT") or "sgexp",
             "entity": self.entity or said("WANDB_ENTITY"),
             "group": self.group or said("WANDB_RUN_GROUP") or f"{about.name}-{about.seedless}",

@@ -1,4 +1,4 @@
-"""A task that joins sgexp from outside."""
+"""A task and a network that join sgexp from outside."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,4 +16,13 @@ class ScoredTask(Component):
     fails_above: float = 1e9
 
 
-GROUPS = {"task": (ScoredTask,)}
+@dataclass(kw_only=True)
+class TellingNet(Component):
+    """Tells which process built it, and with what."""
+
+    target: ClassVar[str] = "sgexp_scored.telling.net"
+
+    width: int = 8
+
+
+GROUPS = {"task": (ScoredTask,), "model": (TellingNet,)}
