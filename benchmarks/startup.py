@@ -117,9 +117,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.quick:
         asked.rounds, asked.overrides = 1, ["size=tiny", *asked.overrides]
-    print(
-        f"machine: {machine('torch', 'pytorch-lightning', 'hydra-core')}; {' '.join(asked.overrides) or 'the default run'}"
-    )
+    print(f"machine: {machine('torch', 'pytorch-lightning', 'hydra-core')}")
+    print(f"python -m sgexp {' '.join(asked.overrides)}")
     with tempfile.TemporaryDirectory() as folder:
         here = [sys.executable, str(Path(__file__).resolve()), "--child"]
         starts = []
@@ -136,6 +135,7 @@ def main() -> None:
         for name, code in PEERS:
             alone = np.median([seconds_of([sys.executable, "-c", code], Path(folder))[0] for _ in range(asked.rounds)])
             table.row(f"alone: {name}", f"{alone:.2f}")
+        print(f"ratio {before / alone:.2f} of the first step's time to that of importing Lightning alone, the floor")
 
 
 if __name__ == "__main__":

@@ -6,19 +6,23 @@ metrics.csv and two checkpoints an epoch. The ratio of the median epochs is prin
 largest difference of the final weights (0: the two did the very same thing).
 
     python benchmarks/training.py [--samples 2000] [--epochs 8] [--model small|resnet18]
-    python benchmarks/training.py --quick    # few samples and epochs
+    python benchmarks/training.py --processes 2    # both distributed: PyTorch's DDP over gloo by hand, and ours
+    python benchmarks/training.py --quick          # few samples and epochs
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from common import clocks, machine, medians
 
 from sgexp.crystallography.groups import SPACE_GROUPS
@@ -30,6 +34,7 @@ from sgexp.learning.trainer import make_trainer
 from sgexp.loading.augment import Augment
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.loading.samplers import epoch_order
+from sgexp.sampling.plan import ResamplingPlan
 from sgexp.schema import build
 
 SEED = 1
@@ -64,25 +69,33 @@ def make_optimizer(model, steps):
 
 
 class BareLoop:
-    """Training as one would write it by hand."""
+    """Training as one would write it by hand, with PyTorch's DistributedDataParallel where there are more processes."""
 
     def __init__(self, model: str, store: MappedStore, labels: np.ndarray, epochs: int, channels_last: bool) -> None:
         network, self.loss, self.augment, self.transform = parts(model)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.network, self.store, self.labels = network.to(memory_format=layout), store, labels
         self.optimizer, self.schedule = make_optimizer(network, epochs * (len(labels) // BATCH))
-        self.epoch = 0
+        self.epoch, self.rank, self.world = 0, 0, 1
+        self.forward = self.network
+
+    def distribute(self) -> None:
+        """Share every batch with the other processes, if there are any."""
+        if dist.is_initialized():
+            self.rank, self.world = dist.get_rank(), dist.get_world_size()
+            self.forward = torch.nn.parallel.DistributedDataParallel(self.network)
 
     def run_epoch(self) -> None:
         """Train for one epoch."""
         self.network.train()
+        share = BATCH // self.world
         order = epoch_order(len(self.labels), SEED, self.epoch)
         for begin in range(0, len(order) - BATCH + 1, BATCH):
-            rows = order[begin : begin + BATCH]
+            rows = order[begin : begin + BATCH][self.rank * share : (self.rank + 1) * share]
             patterns, labels = torch.from_numpy(self.store.read(rows)), torch.from_numpy(self.labels[rows])
             patterns = self.transform.standardise(patterns)
             patterns, labels = self.augment(patterns, labels, torch.from_numpy(rows), self.epoch)
-            loss = self.loss(self.network(patterns), labels)
+            loss = self.loss(self.forward(patterns), labels)
             self.optimizer.zero_grad()
             loss.backward()
             # In the optimizer's order, as Lightning does: another order of adding up rounds otherwise.
@@ -99,6 +112,10 @@ class TakeTurns(pl.Callback):
     def __init__(self, bare: BareLoop) -> None:
         self.bare, self.started = bare, None
         self.bare_seconds, self.our_seconds = [], []  # (wall, processor) of each epoch
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        """Join the processes that Lightning has brought together by now."""
+        self.bare.distribute()
 
     def on_train_epoch_start(self, trainer, pl_module) -> None:
         """Run and time the bare loop, then start our clock."""
@@ -123,12 +140,23 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--model", choices=("small", "resnet18"), default="small")
+    parser.add_argument("--processes", type=int, default=1, help="processes of this machine, started by torchrun")
     parser.add_argument("--quick", action="store_true", help="256 samples, 3 epochs")
     asked = parser.parse_args()
-    print(f"machine: {machine('torch', 'pytorch-lightning')}, {torch.get_num_threads()} torch threads")
+    if asked.processes > 1 and "RANK" not in os.environ:
+        torchrun = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={asked.processes}",
+        ]
+        sys.exit(subprocess.run([*torchrun, *sys.argv], check=False).returncode)
+    if first := os.environ.get("RANK", "0") == "0":
+        print(f"machine: {machine('torch', 'pytorch-lightning')}, {torch.get_num_threads()} torch threads")
     if asked.quick:
         asked.samples, asked.epochs = 256, 3
-    config = TrainerConfig(accelerator="cpu", epochs=asked.epochs, batch_size=BATCH)
+    config = TrainerConfig(accelerator="cpu", epochs=asked.epochs, batch_size=BATCH, devices=asked.processes)
     with tempfile.TemporaryDirectory() as folder:
         store = MappedStore(Path(folder, "patterns.npy"), asked.samples)
         rows = np.arange(asked.samples)
@@ -145,13 +173,14 @@ def main() -> None:
             seed=SEED,
             channels_last=config.channels_last,
         )
-        plan = SimpleNamespace(base=rows, partner=rows, weight=np.zeros(asked.samples))
-        part = {"validation": rows[:1]}
+        plan = ResamplingPlan.selection(rows)
+        part = {"validation": rows[: asked.processes]}
         data = PatternDataModule(store, labels, part, plan, batch_size=BATCH, eval_batch_size=1, seed=SEED)
         quiet = CallbacksConfig(progress=False)
         trainer = make_trainer(config, Path(folder), callbacks=quiet, extra_callbacks=[turns])
         trainer.fit(module, datamodule=data)
-        report(asked, turns, module.model, turns.bare.network)
+        if first:
+            report(asked, turns, module.model, turns.bare.network)
 
 
 def report(asked: argparse.Namespace, turns: TakeTurns, ours: torch.nn.Module, bare: torch.nn.Module) -> None:
@@ -161,7 +190,7 @@ def report(asked: argparse.Namespace, turns: TakeTurns, ours: torch.nn.Module, b
     bare_s, bare_cpu_s = medians(turns.bare_seconds[1:])
     pairs = zip(ours.parameters(), bare.parameters(), strict=True)
     difference = max(float((one - other).detach().abs().max()) for one, other in pairs)
-    print(f"{asked.model}, {asked.samples} samples of 3 x 64 x 64, batches of {BATCH}")
+    print(f"{asked.model}, {asked.samples} samples of 3 x 64 x 64, batches of {BATCH}, {asked.processes} process(es)")
     print(f"  bare loop {bare_s:.3f} s an epoch ({asked.samples / bare_s:.0f} samples/s)")
     print(f"  sgexp     {ours_s:.3f} s an epoch ({asked.samples / ours_s:.0f} samples/s)")
     print(f"  ratio     {ours_s / bare_s:.3f} by the clock (aim: 1.05 or less)")
