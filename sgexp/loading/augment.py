@@ -21,7 +21,9 @@ _NOISE_POOL = 1 << 20
 
 
 class Augment(nn.Module):
-    """Rotate, mirror, add noise to and erase parts of standardised patterns, keyed by (seed, epoch, draw).
+    """Rotate, mirror, scale, shift, add noise to and erase parts of standardised patterns, and change their order.
+
+    All is keyed by (seed, epoch, draw).
 
     Parameters
     ----------
@@ -32,6 +34,9 @@ class Augment(nn.Module):
     noise : standard deviation of normal noise on each pixel, in units of the pattern's own standard deviation.
     erase : probability that a pattern has one rectangle replaced by its mean (Zhong et al. 2020, arXiv:1708.04896).
     erase_area : largest share of a pattern that is erased; sides are drawn uniformly below its square root.
+    shift : largest shift of each pattern by itself, up or down and left or right, as a share of its width (bilinear;
+        what comes in at an edge repeats it): the middle of a pattern is never found exactly.
+    shuffle : put the patterns of a stack in any order, each alike often: which zone axis comes first is a convention.
     classes : group number of each class index, (K,).
     seed : with epoch and draw it decides everything.
     """
@@ -44,6 +49,8 @@ class Augment(nn.Module):
         noise: float,
         erase: float,
         erase_area: float,
+        shift: float = 0.0,
+        shuffle: bool = False,
         *,
         classes: Sequence[int],
         seed: int,
@@ -51,6 +58,7 @@ class Augment(nn.Module):
         super().__init__()
         self.rotate, self.mirror, self.zoom, self.noise = rotate, mirror, zoom, noise
         self.erase, self.erase_area, self.seed = erase, erase_area, seed
+        self.shift, self.shuffle = shift, shuffle
         self.mirror_class: Tensor
         self.register_buffer("mirror_class", mirrored_classes(classes), persistent=False)
         self._pool: tuple[int, Tensor] | None = None
@@ -58,11 +66,17 @@ class Augment(nn.Module):
     @torch.no_grad()
     def forward(self, patterns_BCHW: Tensor, labels_B: Tensor, draws_B: Tensor, epoch: int) -> tuple[Tensor, Tensor]:
         """Return augmented patterns and their labels; the same draw of the same epoch always gives the same ones."""
-        if not (self.mirror or self.zoom or self.noise or self.erase or self.rotate != "none"):
+        moves = self.mirror or self.zoom or self.shift or self.shuffle or self.rotate != "none"
+        if not (moves or self.noise or self.erase):
             return patterns_BCHW, labels_B
         batch, patterns = patterns_BCHW.shape[:2]
-        numbers = uniform(draw_keys(self.seed, epoch, draws_B), 3 + 6 * patterns)
-        per_pattern = numbers[:, 3:].reshape(batch, patterns, 6)
+        # A number belongs to its place, so those added at the end leave all before them as they were.
+        numbers = uniform(draw_keys(self.seed, epoch, draws_B), 3 + 9 * patterns)
+        per_pattern = numbers[:, 3 : 3 + 6 * patterns].reshape(batch, patterns, 6)
+        shift_BC2 = (2 * numbers[:, 3 + 6 * patterns : 3 + 8 * patterns].reshape(batch, patterns, 2) - 1) * self.shift
+        if self.shuffle:
+            order_BC = numbers[:, 3 + 8 * patterns :].argsort(1)
+            patterns_BCHW = patterns_BCHW.gather(1, order_BC[..., None, None].expand_as(patterns_BCHW))
         flip_B = torch.zeros(batch, dtype=torch.bool, device=labels_B.device)
         if self.mirror:
             partner_B = self.mirror_class[labels_B]
@@ -71,11 +85,11 @@ class Augment(nn.Module):
         if self.rotate != "free":
             quarters = (per_pattern[..., 0] * 4).to(torch.int64) if self.rotate == "quarter" else None
             patterns_BCHW = _quarter_turn(patterns_BCHW, quarters, flip_B)
-        if self.rotate == "free" or self.zoom:
+        if self.rotate == "free" or self.zoom or self.shift:
             angle_BC = per_pattern[..., 0] * (2 * math.pi if self.rotate == "free" else 0.0)
             flip_B = flip_B & (self.rotate == "free")  # quarter turns have done it
             scale_B = torch.exp((2 * numbers[:, 2] - 1) * math.log1p(-self.zoom))
-            patterns_BCHW = _turn(patterns_BCHW, angle_BC, scale_B, flip_B)
+            patterns_BCHW = _turn(patterns_BCHW, angle_BC, scale_B, flip_B, shift_BC2)
         if self.noise:
             patterns_BCHW = patterns_BCHW + self.noise * self._noise(numbers[:, 1], epoch, patterns_BCHW[0])
         if self.erase:
@@ -121,13 +135,17 @@ def _quarter_turn(patterns_BCHW: Tensor, quarters_BC: Tensor | None, flip_B: Ten
     return torch.where(left_right[..., None, None], out.flip(-1), out)
 
 
-def _turn(patterns_BCHW: Tensor, angles_BC: Tensor, scale_B: Tensor, flip_B: Tensor) -> Tensor:
-    """Mirror left-right where ``flip_B``, rotate each pattern (radians) and enlarge it; bilinear, edges repeated."""
+def _turn(patterns_BCHW: Tensor, angles_BC: Tensor, scale_B: Tensor, flip_B: Tensor, shift_BC2: Tensor) -> Tensor:
+    """Mirror left-right where ``flip_B``, rotate each pattern (radians), enlarge it and shift it (shares of a width).
+
+    Bilinear, edges repeated. The shift moves what is sampled, so it is in the picture's axes before they are turned.
+    """
     batch, patterns, height, width = patterns_BCHW.shape
     sign = torch.where(flip_B, -1.0, 1.0)[:, None].expand_as(angles_BC)
     shrink_B1 = 1.0 / scale_B[:, None]
-    cos, sin, zero = torch.cos(angles_BC) * shrink_B1, torch.sin(angles_BC) * shrink_B1, torch.zeros_like(angles_BC)
-    rows = [torch.stack([sign * cos, -sign * sin, zero], -1), torch.stack([sin, cos, zero], -1)]
+    cos, sin = torch.cos(angles_BC) * shrink_B1, torch.sin(angles_BC) * shrink_B1
+    right, down = (2 * shift_BC2).unbind(-1)  # a width is 2 in the grid's units
+    rows = [torch.stack([sign * cos, -sign * sin, right], -1), torch.stack([sin, cos, down], -1)]
     grid = F.affine_grid(
         torch.stack(rows, -2).reshape(-1, 2, 3), [batch * patterns, 1, height, width], align_corners=False
     )

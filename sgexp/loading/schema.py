@@ -20,6 +20,8 @@ class AugmentConfig(Component):
     noise: float = bounded(0.2, low=0.0, high=10.0)
     erase: float = bounded(0.0, low=0.0, high=1.0)
     erase_area: float = bounded(0.2, low=0.0, high=0.9)
+    shift: float = bounded(0.0, low=0.0, high=0.5)
+    shuffle: bool = False
 
 
 @dataclass(kw_only=True)

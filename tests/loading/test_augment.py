@@ -8,8 +8,9 @@ from sgexp.loading.augment import Augment, mirrored_classes
 CLASSES = [14, 76, 78, 91, 225]  # 76 and 78 are each other's mirror image; 91's partner, 95, is missing
 
 
-def augment(rotate="none", mirror=False, zoom=0.0, noise=0.0, erase=0.0, erase_area=0.2, seed=7, classes=CLASSES):
-    return Augment(rotate, mirror, zoom, noise, erase, erase_area, classes=classes, seed=seed)
+def augment(rotate="none", mirror=False, zoom=0.0, noise=0.0, erase=0.0, erase_area=0.2, seed=7, **options):
+    options = {"classes": CLASSES} | options
+    return Augment(rotate, mirror, zoom, noise, erase, erase_area, seed=seed, **options)
 
 
 def batch_of(n=64, pixels=9, seed=0):
@@ -18,7 +19,15 @@ def batch_of(n=64, pixels=9, seed=0):
     return patterns, torch.arange(n) % len(CLASSES), torch.arange(n) * 3
 
 
-EVERYTHING = {"rotate": "quarter", "mirror": True, "zoom": 0.1, "noise": 0.1, "erase": 0.5}
+EVERYTHING = {
+    "rotate": "quarter",
+    "mirror": True,
+    "zoom": 0.1,
+    "noise": 0.1,
+    "erase": 0.5,
+    "shift": 0.1,
+    "shuffle": True,
+}
 
 
 @pytest.mark.parametrize("options", [EVERYTHING, EVERYTHING | {"rotate": "free"}], ids=["quarter", "free"])
@@ -118,3 +127,34 @@ def test_zoom_scales_the_three_patterns_of_a_stack_alike_and_by_no_more_than_ask
     torch.testing.assert_close(size, size[:, :1].expand_as(size))
     assert 0.78 < size.min() < 0.85 and 1.18 < size.max() < 1.28
     assert abs(float(size.log().mean())) < 0.03
+
+
+def test_each_pattern_is_shifted_by_itself_in_both_directions_and_by_no_more_than_asked():
+    n, pixels = 300, 41
+    y, x = torch.meshgrid(torch.arange(pixels) - pixels // 2, torch.arange(pixels) - pixels // 2, indexing="ij")
+    blob = torch.exp(-(x**2 + y**2) / (2 * 2.0**2))
+    patterns = blob.expand(n, 3, pixels, pixels).contiguous()
+    out, _ = augment(shift=0.2)(patterns, torch.zeros(n, dtype=torch.int64), torch.arange(n), 0)
+    total = out.sum((-2, -1))
+    moved = torch.stack([(out * axis).sum((-2, -1)) / total for axis in (y, x)], -1)  # pixels
+    assert 0.9 * 0.2 * pixels < float(moved.abs().max()) <= 0.2 * pixels + 0.05
+    assert float(moved.mean().abs()) < 0.5
+    correlation = torch.corrcoef(moved.reshape(n, 6).T).fill_diagonal_(0)
+    assert float(correlation.abs().max()) < 0.2, "patterns and directions are independent"
+
+
+def test_the_patterns_of_a_stack_come_in_every_order_alike_often():
+    patterns = torch.arange(3.0)[None, :, None, None].expand(1200, 3, 4, 4).contiguous()
+    out, _ = augment(shuffle=True)(patterns, torch.zeros(1200, dtype=torch.int64), torch.arange(1200), 0)
+    orders, counts = out[:, :, 0, 0].unique(dim=0, return_counts=True)
+    assert len(orders) == 6 and counts.min() > 150
+    assert torch.equal(out.sort(1).values, patterns), "no pattern is lost"
+
+
+def test_what_was_there_before_is_drawn_as_before_when_more_is_asked():
+    patterns, labels, draws = batch_of()
+    plain, _ = augment(rotate="quarter", mirror=True)(patterns, labels, draws, 0)
+    shuffled, _ = augment(rotate="quarter", mirror=True, shuffle=True)(
+        patterns[:, :1].expand_as(patterns), labels, draws, 0
+    )
+    assert torch.equal(shuffled[:, 0], plain[:, 0])
