@@ -19,22 +19,50 @@ class SmallNetConfig(Component):
     norm: str = one_of("batch", "batch", "group")
     dropout: float = bounded(0.0, low=0.0, high=0.95)
     patterns: str = one_of("shared", "shared", "stacked")
-    pool: str = one_of("features", "features", "logits")
+    pool: str = one_of("features", "features", "logits", "probabilities")
 
 
 @dataclass(kw_only=True)
 class ResNetConfig(Component):
-    """The residual networks of He et al. 2016, with the D variant of He et al. 2019."""
+    """The residual networks of He et al. 2016, with the D variant of He et al. 2019 and a narrow one of Pan 2020."""
 
     target: ClassVar[str] = "sgexp.learning.models.resnet.resnet"
 
     depth: int = one_of(18, 18, 34, 50, 101)
     width: int = bounded(64, low=8, high=1024)
-    variant: str = one_of("b", "b", "d")
+    variant: str = one_of("b", "b", "d", "d_bare")
     norm: str = one_of("batch", "batch", "group")
     dropout: float = bounded(0.0, low=0.0, high=0.95)
     patterns: str = one_of("stacked", "shared", "stacked")
-    pool: str = one_of("features", "features", "logits")
+    pool: str = one_of("features", "features", "logits", "probabilities")
+
+
+@dataclass(kw_only=True)
+class SetNetConfig(Component):
+    """Attention over any number of patterns (Ilse et al. 2018, Lee et al. 2019) on top of the small network."""
+
+    target: ClassVar[str] = "sgexp.learning.models.set.set_net"
+
+    width: int = bounded(24, low=4, high=512)
+    blocks: int = bounded(1, low=1, high=8)
+    norm: str = one_of("batch", "batch", "group")
+    dropout: float = bounded(0.0, low=0.0, high=0.95)
+    layers: int = bounded(1, low=0, high=8)
+    heads: int = one_of(4, 1, 2, 4, 8)
+    hidden: int = bounded(64, low=1, high=4096)
+
+
+@dataclass(kw_only=True)
+class DefectNetConfig(Component):
+    """Fully convolutional, dilated at its end, in the manner of pycroscopy's DefectNet and AtomNet."""
+
+    target: ClassVar[str] = "sgexp.learning.models.defectnet.defectnet"
+
+    width: int = bounded(16, low=4, high=512)
+    norm: str = one_of("batch", "batch", "group")
+    dropout: float = bounded(0.0, low=0.0, high=0.95)
+    patterns: str = one_of("shared", "shared", "stacked")
+    pool: str = one_of("features", "features", "logits", "probabilities")
 
 
 @dataclass(kw_only=True)
@@ -311,7 +339,7 @@ class CallbacksConfig:
 
 
 GROUPS: dict[str, tuple[type, ...]] = {
-    "model": (SmallNetConfig, ResNetConfig),
+    "model": (SmallNetConfig, ResNetConfig, SetNetConfig, DefectNetConfig),
     "loss": (
         CrossEntropyConfig,
         WeightedConfig,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 
@@ -20,7 +22,8 @@ class PatternClassifier(nn.Module):
     n_classes : length of the answer.
     patterns : "stacked", the patterns are channels of one picture; "shared", each is a picture of its own and the
         encoder sees all of them, so it learns from three times as many pictures, whatever their order.
-    pool : for shared patterns, average their "features" before the head or their "logits" after it.
+    pool : for shared patterns, average their "features" before the head, their "logits" after it, or the
+        "probabilities" of their softmax, whose logarithm is then the answer.
     dropout : probability that a feature is dropped before the head.
     """
 
@@ -46,7 +49,10 @@ class PatternClassifier(nn.Module):
         features = self.encoder(patterns_BCHW.reshape(batch * count, 1, height, width))
         if self.pool == "features":
             return self.head(self.dropout(features.unflatten(0, (batch, count)).mean(1)))
-        return self.head(self.dropout(features)).unflatten(0, (batch, count)).mean(1)
+        logits = self.head(self.dropout(features)).unflatten(0, (batch, count))
+        if self.pool == "logits":
+            return logits.mean(1)
+        return logits.log_softmax(-1).logsumexp(1) - math.log(count)
 
 
 def in_channels(patterns: str, n_patterns: int) -> int:

@@ -3,8 +3,10 @@
 K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, arXiv:1512.03385.
 Variant "b" strides in the 3x3 convolution of a bottleneck, as PyTorch's own ResNet does; variant "d" (T. He et al.,
 "Bag of Tricks for Image Classification", CVPR 2019, arXiv:1812.01187) also replaces the 7x7 stem by three 3x3
-convolutions and strided shortcuts by average pooling. The last normalisation of each residual
-branch starts at zero (Goyal et al. 2017, arXiv:1706.02677).
+convolutions and strided shortcuts by average pooling. Variant "d_bare" is "d" with nothing between the stem's three
+convolutions, as in the code of J. Pan, "Probability Flow for Classifying Crystallographic Space Groups", SMC 2020
+(github.com/jinpan/smc_challenge2). The last normalisation of each residual branch starts at zero (Goyal et al. 2017,
+arXiv:1706.02677).
 """
 
 from __future__ import annotations
@@ -56,7 +58,7 @@ class Residual(nn.Module):
             )
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or n_in != n_out:
-            pooled = variant == "d" and stride != 1
+            pooled = variant != "b" and stride != 1
             self.shortcut = nn.Sequential(
                 nn.AvgPool2d(stride, ceil_mode=True) if pooled else nn.Identity(),
                 ConvNorm(n_in, n_out, 1, 1 if pooled else stride, norm=norm, activate=False),
@@ -76,23 +78,14 @@ class ResNet(Encoder):
     depth : 18, 34, 50 or 101.
     channels : channels of a picture.
     width : channels of the first stage, 64 as published; doubled at each stage.
-    variant : "b" or "d" (see the head of this file).
+    variant : "b", "d" or "d_bare" (see the head of this file).
     norm : "batch" or "group".
     """
 
     def __init__(self, depth: int, channels: int, width: int = 64, variant: str = "b", norm: str = "batch") -> None:
         super().__init__()
         counts, bottleneck = STAGES[depth]
-        if variant == "d":
-            half = width // 2
-            stem: list[nn.Module] = [
-                ConvNorm(channels, half, 3, 2, norm=norm),
-                ConvNorm(half, half, 3, norm=norm),
-                ConvNorm(half, width, 3, norm=norm),
-            ]
-        else:
-            stem = [ConvNorm(channels, width, 7, 2, norm=norm)]
-        self.stem = nn.Sequential(*stem, nn.MaxPool2d(3, 2, padding=1))
+        self.stem = nn.Sequential(*_stem(channels, width, variant, norm), nn.MaxPool2d(3, 2, padding=1))
         blocks: list[nn.Module] = []
         n_in = width
         for stage, count in enumerate(counts):
@@ -110,6 +103,17 @@ class ResNet(Encoder):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return features (N, n_features), averaged over the picture."""
         return self.stages(self.stem(x_NCHW)).mean((-2, -1))
+
+
+def _stem(channels: int, width: int, variant: str, norm: str) -> list[nn.Module]:
+    half = width // 2
+    if variant == "b":
+        return [ConvNorm(channels, width, 7, 2, norm=norm)]
+    if variant == "d":
+        first: list[nn.Module] = [ConvNorm(channels, half, 3, 2, norm=norm), ConvNorm(half, half, 3, norm=norm)]
+    else:
+        first = [nn.Conv2d(channels, half, 3, 2, 1, bias=False), nn.Conv2d(half, half, 3, 1, 1, bias=False)]
+    return [*first, ConvNorm(half, width, 3, norm=norm)]
 
 
 def resnet(
