@@ -200,7 +200,8 @@ def _reduced(vectors: Array) -> Array:
     while True:
         if first[:2] @ first[:2] > second[:2] @ second[:2] + 1e-9:
             first, second = second, first
-        steps = round(float(first[:2] @ second[:2] / (first[:2] @ first[:2])))
+        # Exact halves, which centred cells have, must not be turned back and forth by rounding errors.
+        steps = round(0.999999 * float(first[:2] @ second[:2] / (first[:2] @ first[:2])))
         if steps == 0:
             break
         second = second - steps * first

@@ -80,3 +80,12 @@ def test_a_vector_counts_as_flat_only_within_the_tolerance_of_the_labels():
     assert not zone_cell(leaning, (0, 0, 1), np.eye(3)).periodic
     hardly = Crystal.from_arrays([[4, 0, 0.002], [0, 5, 0], [0, 0, 6]], ["Na"], [[0, 0, 0]], name="hardly")
     assert zone_cell(hardly, (0, 0, 1), np.eye(3)).periodic
+
+
+@pytest.mark.timeout(20)
+def test_exact_halves_do_not_keep_the_reduction_going():
+    cell = np.diag([6.353378018, 15.954011885, 5.222087767])
+    crystal = Crystal.from_arrays(cell, ["Na", "Na"], [[0.1, 0.2, 0.3], [0.6, 0.7, 0.3]], name="C-centred")
+    for uvw in DIRECTIONS:
+        found = zone_cell(crystal, uvw, axes_of(crystal, uvw))
+        assert abs(found.across[0] @ found.across[1]) <= 0.5001 * (found.across[0] @ found.across[0])
