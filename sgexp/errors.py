@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from signal import Signals
 
 
 class UserError(Exception):
@@ -16,6 +17,15 @@ class Preempted(KeyboardInterrupt):
     """A cluster asked the run to stop (SIGTERM, SIGUSR1); it did, and can go on. The command exits with 75."""
 
     exit_code = 75  # sysexits.h: a temporary failure, to be tried again
+    heard: Signals | None = None
+    asks_again = False  # the cluster is to start the job again
+
+    @classmethod
+    def by(cls, heard: Signals, asks_again: bool, said: str = "") -> Preempted:
+        """Return the end by a signal."""
+        ended = cls(said)
+        ended.heard, ended.asks_again = heard, asks_again
+        return ended
 
 
 class ProcessLost(KeyboardInterrupt):

@@ -12,16 +12,16 @@ import json
 import os
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.utils import JobStatus
+from hydra.core.utils import JobReturn, JobStatus
 
 from sgexp.composition import Composer, check_hydra, job_overrides, name_of
 from sgexp.config import Config, check
 from sgexp.console import console, interrupts_later, progress
-from sgexp.errors import ConfigError, UserError
+from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
 from sgexp.ranks import tell
 from sgexp.run_config import resumed, settled
 from sgexp.runs import AUTO, SWEEP, config_hash
@@ -51,6 +51,18 @@ class Runner:
         """Leave the sweep behind: only the process that started it keeps its record."""
         return self.__dict__ | {"sweep": None}
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether a launcher has carried this to a process of its own, which the sweep only hears the end of."""
+        return self.in_sweep and self.sweep is None
+
+    def _going_on(self, config: Config) -> Config:
+        """Go on where a job was that Slurm starts again by itself, such as after its node was lost."""
+        again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0"
+        if self.elsewhere and again and config.resume is None and type(config.task).target.endswith(".train"):
+            config.resume = AUTO
+        return config
+
     def __call__(self, composed: DictConfig) -> Any:
         """Run one job, and tell a person's mistake in one sentence."""
         overrides = job_overrides()
@@ -58,7 +70,11 @@ class Runner:
             number = self.numbers.get(" ".join(overrides), "?")
             print(f"job {number} of {self.total}: {' '.join(overrides)}", flush=True)
         try:
-            return dispatch(config_of(composed, overrides))
+            return dispatch(self._going_on(config_of(composed, overrides)))
+        except (Preempted, ProcessLost) as stopped:
+            if not self.elsewhere:
+                raise
+            raise UserError(str(stopped)) from None  # the sweep waits to hear of it
         except SystemExit as ended:  # Lightning answers Ctrl-C with sys.exit(1)
             raise KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended from ended
         except UserError as error:
@@ -146,6 +162,7 @@ def run_sweep(composer: Composer, arguments: Arguments, command: Sequence[str]) 
     """Check all jobs, then run those that are not finished; what is left undone ends in a `UserError`."""
     from sgexp.sweeps import table
     from sgexp.sweeps.display import announce, ending, say, tell_jobs
+    from sgexp.sweeps.stopping import hearing, stopped
 
     own, jobs, how = listed(composer, arguments)
     os.environ[SWEEP] = sweep_id(jobs)
@@ -162,13 +179,14 @@ def run_sweep(composer: Composer, arguments: Arguments, command: Sequence[str]) 
         sweep.write()
         announce(sweep, chosen)
         try:
-            for job, error in launched(composer, composed, sweep, chosen):
-                if job.number not in sweep.closed:
-                    sweep.close_as(job, error)
-                    say(ending(job, len(jobs)))
-        except KeyboardInterrupt:
+            with hearing():
+                for job, error in launched(composer, composed, sweep, chosen):
+                    if job.number not in sweep.closed:
+                        sweep.close_as(job, error)
+                        say(ending(job, len(jobs)))
+        except KeyboardInterrupt as interrupt:
             done = f"{sweep.count('finished')} of {len(sweep.distinct)} jobs are finished"
-            raise KeyboardInterrupt(f"interrupted: {done}; go on with: {sweep.typed}") from None
+            raise stopped(interrupt, done, sweep.typed) from None
     table.show(sweep)
     if left := sweep.sentence():
         raise UserError(f"{left}; {sweep.path} tells more")
@@ -185,7 +203,8 @@ def launched(
     size = composed.hydra.sweeper.get("max_batch_size") or len(jobs)
     for first in range(0, len(jobs), size):
         try:
-            returns = launcher.launch(asked[first : first + size], first)
+            with one_by_one(launcher):
+                returns = launcher.launch(asked[first : first + size], first)
         except (UserError, OSError):
             raise
         except Exception as error:  # joblib's and submitit's own, as when a job's process is killed
@@ -197,3 +216,17 @@ def launched(
         for job, ended in zip(jobs[first : first + size], returns, strict=True):
             failed = ended.status != JobStatus.COMPLETED
             yield job, ended._return_value if failed else None  # its property `return_value` would raise, and print
+
+
+def one_by_one(launcher: Any) -> AbstractContextManager[None]:
+    """Have submitit's launchers tell how each job ended; the others do anyway."""
+    if not type(launcher).__module__.startswith("hydra_plugins.hydra_submitit_launcher"):
+        return nullcontext()
+    from sgexp.sweeps.arrays import awaited_one_by_one
+
+    def failed(why: str) -> JobReturn:
+        ended = JobReturn(status=JobStatus.FAILED)
+        ended._return_value = UserError(why)
+        return ended
+
+    return awaited_one_by_one(failed)

@@ -24,6 +24,7 @@ from sgexp.search import best, record
 from sgexp.search.schema import SearchConfig
 from sgexp.sweeps.manifest import Job
 from sgexp.sweeps.schema import LauncherConfig
+from sgexp.sweeps.stopping import stopped
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -64,9 +65,9 @@ def run_search(composer: Composer, arguments: Arguments, command: Sequence[str],
         runner: Any = Runner(search)
         runner.search = lambda: search.run(how.jobs)  # type: ignore[union-attr]
         composer.sweeper(composed, runner).sweep(arguments.overrides)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         assert search is not None
-        raise KeyboardInterrupt(f"interrupted: {search.summary()}; go on with: {search.typed}") from None
+        raise stopped(interrupt, search.summary(), search.typed) from None
     except STORAGE_ERRORS as error:
         said = without_password(str(error).strip().partition("\n")[0])
         raise UserError(

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -19,6 +20,40 @@ def test_hundred_runs_made_at_once_share_no_folder(tmp_path):
     with ThreadPoolExecutor(16) as pool:
         folders = list(pool.map(lambda _: RunFolder.create(tmp_path, "train", "x", CONFIG).folder, range(100)))
     assert len(set(folders)) == 100
+
+
+_MAKE = """
+import sys
+from datetime import datetime
+from pathlib import Path
+from sgexp.runs import RunFolder
+
+way, parent, jobs = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+sys.stdin.readline()
+for _ in range(jobs):
+    if way == "naive":  # Hydra's own: ${now:%Y-%m-%d}/${now:%H-%M-%S}
+        folder = parent / f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = RunFolder.create(parent, "train", "x", {"seed": 1}).folder
+    print(folder)
+"""
+
+
+@pytest.mark.parametrize("way", ["naive", "ours"])
+def test_hundred_jobs_of_ten_processes_in_one_second_share_no_folder(way, tmp_path):
+    words = [sys.executable, "-c", _MAKE, way, str(tmp_path), "10"]
+    started = [subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(10)]
+    time.sleep(2)  # all wait for the word, so that they begin together
+    for process in started:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    folders = [line for process in started for line in process.communicate()[0].split()]
+    assert len(folders) == 100
+    if way == "naive":
+        assert len(set(folders)) < 100  # jobs write over each other
+    else:
+        assert len(set(folders)) == 100
 
 
 def test_a_name_cannot_leave_the_output_folder(tmp_path):

@@ -1,6 +1,6 @@
 """Jobs as processes, some at a time: each with its share of cores and GPUs, a log, and an end that is told in one line.
 
-Ctrl-C (or SIGTERM, or a closed terminal) stops all jobs in an orderly way, a second one at once.
+Ctrl-C (or SIGTERM, SIGUSR1, or a closed terminal) stops all jobs in an orderly way, a second Ctrl-C at once.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from sgexp.runs import SWEEP
 from sgexp.sweeps.display import Display
 from sgexp.sweeps.leash import GRACE_SECONDS, STARTED_BY_SWEEP
 from sgexp.sweeps.manifest import STOPPED, Job, Sweep
+from sgexp.sweeps.stopping import for_jobs, interrupt_of
 
 _POLL_SECONDS = 0.05
 _LOOK_SECONDS = 1.0  # between two looks into the run folders
@@ -90,9 +91,11 @@ def run_side_by_side(queue: Queue, sweep: Sweep, at_a_time: int) -> None:
                         display.started(running[slot])
                 if len(requests) > heard:
                     heard = len(requests)
-                    display.stopping(len(running), again=heard > 1)
-                    for child in running.values():
-                        send(child, signal.SIGINT if heard == 1 else signal.SIGKILL)
+                    number = for_jobs(requests)
+                    if heard == 1 or number == signal.SIGKILL:
+                        display.stopping(len(running), again=number == signal.SIGKILL)
+                        for child in running.values():
+                            send(child, number)
                 if time.monotonic() - looked > _LOOK_SECONDS:
                     for child in running.values():
                         look(child, sweep)
@@ -108,7 +111,7 @@ def run_side_by_side(queue: Queue, sweep: Sweep, at_a_time: int) -> None:
         finally:
             stop(list(running.values()), sweep)  # there are any only when something went wrong here
     if requests:
-        raise KeyboardInterrupt
+        raise interrupt_of(requests[0])
 
 
 def start(job: Job, asked: Sequence[str], slot: int, sweep: Sweep, share: Mapping[str, str]) -> Child:
@@ -260,12 +263,12 @@ def visible_gpus() -> list[str]:
 
 @contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collect requests to stop in a list while the body runs: Ctrl-C, SIGTERM, a closed terminal."""
+    """Collect requests to stop in a list while the body runs: Ctrl-C, SIGTERM, SIGUSR1, a closed terminal."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup wants it
     before = {number: signal.signal(number, lambda which, _: requests.append(which)) for number in numbers}
     try:

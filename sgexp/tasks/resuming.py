@@ -40,7 +40,7 @@ def newest_interrupted(parent: Path, asked: Mapping[str, Any]) -> RunFolder | No
 
 def preempted(run: RunFolder, heard: signal.Signals) -> Preempted:
     """Return how a run that a cluster asked to stop ends; have Slurm start its job again where that is due."""
-    return Preempted(_ending(run, f"preempted ({heard.name})", again=due(heard)))
+    return Preempted.by(heard, due(heard), _ending(run, f"preempted ({heard.name})", again=due(heard)))
 
 
 def lost(run: RunFolder, said: str) -> str:
