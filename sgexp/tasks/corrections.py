@@ -58,7 +58,7 @@ def corrected_twice(config: Config) -> tuple[str, ...]:
         said.append("loss and stage both treat the imbalance: the stage's weights come on top of what the loss does.")
     if config.mixing.treats_imbalance and (sampler or loss or stage):
         others = [name for name, treats in (("sampler", sampler), ("loss", loss), ("stage", stage)) if treats]
-        said.append(f"{' and '.join(others)} and mixing both treat the imbalance: mixtures favour rare groups on top.")
+        said.append(f"mixing treats the imbalance on top of {' and '.join(others)}: mixtures favour rare groups too.")
     return tuple(said)
 
 
