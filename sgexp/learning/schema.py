@@ -66,6 +66,18 @@ class DefectNetConfig(Component):
 
 
 @dataclass(kw_only=True)
+class TimmConfig(Component):
+    """A network of timm, where that can be imported."""
+
+    target: ClassVar[str] = "sgexp.learning.models.timm_model.timm_model"
+
+    name: str = "resnet26d"
+    dropout: float = bounded(0.0, low=0.0, high=0.95)
+    patterns: str = one_of("shared", "shared", "stacked")
+    pool: str = one_of("features", "features", "logits", "probabilities")
+
+
+@dataclass(kw_only=True)
 class CrossEntropyConfig(Component):
     """Plain cross-entropy."""
 
@@ -339,7 +351,7 @@ class CallbacksConfig:
 
 
 GROUPS: dict[str, tuple[type, ...]] = {
-    "model": (SmallNetConfig, ResNetConfig, SetNetConfig, DefectNetConfig),
+    "model": (SmallNetConfig, ResNetConfig, SetNetConfig, DefectNetConfig, TimmConfig),
     "loss": (
         CrossEntropyConfig,
         WeightedConfig,

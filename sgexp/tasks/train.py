@@ -18,9 +18,11 @@ from sgexp.errors import DataError, ProcessLost
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning import heartbeat, processes
 from sgexp.learning.checkpoint import load_weights
+from sgexp.learning.models.timm_model import import_timm
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import for_batch
 from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
+from sgexp.learning.schema import TimmConfig
 from sgexp.learning.stages import Stages, StageSwitch
 from sgexp.learning.trainer import choose_devices, make_trainer, predict
 from sgexp.loading.datamodule import PatternDataModule
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 def train(config: Config) -> None:
     """Run one experiment: data, split, plan, training, test, table."""
     on_gpu, _ = choose_devices(config.trainer)  # refuses those that are not there, before any data are made
+    if isinstance(config.model, TimmConfig):
+        import_timm()  # refuses where it is missing, before any data too
     processes.join(on_gpu, config.trainer)
     try:
         run, results = in_folder(config)

@@ -3,12 +3,14 @@ import torch
 from torch import nn
 
 from sgexp.composition import Composer
+from sgexp.errors import ConfigError
 from sgexp.learning.models.defectnet import DefectNetEncoder, DilatedSum
 from sgexp.learning.models.heads import FeatureTap, last_layer
 from sgexp.learning.models.patterns import parameter_count
 from sgexp.learning.models.resnet import ResNet
 from sgexp.learning.models.set import GatedAttention
-from sgexp.learning.schema import GROUPS, DefectNetConfig, ResNetConfig, SetNetConfig, SmallNetConfig
+from sgexp.learning.models.timm_model import import_timm
+from sgexp.learning.schema import GROUPS, DefectNetConfig, ResNetConfig, SetNetConfig, SmallNetConfig, TimmConfig
 from sgexp.learning.views import takes_any_number
 from sgexp.schema import build
 
@@ -39,7 +41,31 @@ def names(config):
 
 
 def test_every_registered_model_is_tested():
-    assert {type(config) for config in NARROW} == set(GROUPS["model"])
+    assert {type(config) for config in NARROW} | {TimmConfig} == set(GROUPS["model"])
+
+
+def can_import_timm():
+    try:
+        import_timm()
+    except ConfigError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(can_import_timm(), reason="timm can be imported here")
+def test_a_network_of_timm_is_refused_in_a_sentence_where_timm_is_missing():
+    with pytest.raises(
+        ConfigError, match=r"^model=timm needs timm, which cannot be imported here .*choose another model$"
+    ):
+        build(TimmConfig(), n_classes=5)
+
+
+@pytest.mark.skipif(not can_import_timm(), reason="timm cannot be imported here")
+def test_networks_of_timm_answer_with_as_many_logits_as_classes():
+    for name in ("resnet26d", "mobilenetv3_small_100"):
+        assert build(TimmConfig(name=name), n_classes=5).eval()(torch.randn(2, 3, 64, 64)).shape == (2, 5)
+    with pytest.raises(ConfigError, match="did you mean 'resnet26d'"):
+        build(TimmConfig(name="resnet26dd"), n_classes=5)
 
 
 @pytest.mark.parametrize("config", NARROW, ids=names)
