@@ -10,6 +10,9 @@ planning saves, not what mixing costs.
 
     python benchmarks/planning.py            # every size; imbalanced-learn's largest run needs 4 GB
     python benchmarks/planning.py --quick    # one small size
+    python benchmarks/planning.py --every    # every choice of sampler, ours only, with pooled 3x8x8 features
+
+With --every, choices that compare all samples with all others get a tenth of the samples, the rest get all of them.
 """
 
 from __future__ import annotations
@@ -41,6 +44,11 @@ CASES = [
     (1.0, 3 * 16 * 16, "pooled 3x16x16", False),
 ]
 QUICK_CASES = [(0.002, 3 * 16 * 16, "pooled 3x16x16", True)]
+# Choices whose work grows with the square of the number of samples, or faster, and settings that let them finish.
+COMPARING_ALL = "borderline_smote adasyn svm_smote tomek_links enn renn all_knn neighbourhood_cleaning"
+QUADRATIC = {name: {} for name in f"{COMPARING_ALL} one_sided_selection condensed_nn".split()}
+QUADRATIC |= {name: {"balance": "sqrt"} for name in ("smote_enn", "smote_tomek")}
+SETTINGS = {**QUADRATIC, "instance_hardness": {"leaf": 20}, "progressive": {"epochs": 100}, "deferred": {"epochs": 100}}
 SIDE = (("s", 6), ("cpu s", 6), ("+MB", 6), ("all MB", 6))
 
 
@@ -49,11 +57,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only 1,287 samples, pooled features")
     parser.add_argument("--counts", type=Path, help="CSV with columns space_group and train (default: the package's)")
+    parser.add_argument("--every", action="store_true", help="every choice of sampler instead of SMOTE in depth")
+    parser.add_argument("--only", nargs="+", help="with --every: these choices")
+    parser.add_argument("--share", type=float, help="with --every: part of SMC-19's samples for all choices")
     arguments = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # the measured processes inherit it
     counts = read_counts(arguments.counts)
     print(f"machine: {machine('numpy', 'scikit-learn', 'imbalanced-learn')}")
+    if arguments.every:
+        every_choice(counts, arguments.share, arguments.only)
+        return
     print("left: the plan; right: imbalanced-learn; ratio: right over left")
     case = (("samples", 8), ("draws", 9), ("features", 15))
     table = Table(*case, "|", *SIDE, "|", *SIDE, "|", ("ratio: s", 8), ("cpu s", 6), ("+MB", 6), ("", 0))
@@ -71,6 +85,29 @@ def main() -> None:
         table.row(*head, *cells(theirs), *ratios, same)
     pixels = counts.max() * len(counts) * 3 * 64 * 64 * 4 / 1e9
     print(f"on pixels the full size is out of reach for imbalanced-learn: its result would be {pixels:.0f} GB")
+
+
+def every_choice(counts: np.ndarray, share: float | None, only: list[str] | None) -> None:
+    """Plan with each choice in a fresh process; a recipe also draws its first epoch."""
+    columns = (("samples", 8), ("draws", 9), *SIDE)
+    table = Table(("choice", 22), *columns, ("", 0))
+    for name in only or sorted(schemas()):
+        part = share or (0.1 if name in QUADRATIC else 1.0)
+        scaled = np.maximum(1, np.round(part * counts)).astype(int)
+        result = measured(name, scaled, 3 * 8 * 8)
+        settings = " ".join(f"{key}={value}" for key, value in SETTINGS.get(name, {}).items())
+        table.row(name, f"{scaled.sum():,}", f"{result['draws']:,.0f}", *cells(result), settings)
+
+
+def schemas() -> dict[str, type]:
+    """Return the schema of every choice of the config group sampler, by the choice's name."""
+    import yaml
+
+    from sgexp.sampling.schema import GROUPS
+
+    by_target = {schema.target: schema for schema in GROUPS["sampler"]}
+    files = (Path(__file__).parents[1] / "conf" / "sampler").glob("*.yaml")
+    return {path.stem: by_target[yaml.safe_load(path.read_text())["_target_"]] for path in files}
 
 
 def read_counts(path: Path | None) -> np.ndarray:
@@ -99,21 +136,34 @@ def run(what: str, counts: np.ndarray, n_features: int) -> dict[str, float]:
     from imblearn.over_sampling import SMOTE
 
     from sgexp.sampling.smote import Smote
+    from sgexp.schema import build
 
     labels, materials, features = sample_set(counts, n_features)
+    if what not in ("plan", "imblearn"):
+        schema = schemas()[what]
+        spared = {"rare": "keep"} if "rare" in schema.__dataclass_fields__ else {}
+        chosen = schema(**SETTINGS.get(what, {}), **spared)
+        build(chosen)  # imports are not part of the work
     before = peak_mb()
     begin = clocks()
     if what == "plan":
         plan = Smote("majority", 1, {}, 5, "any").plan(labels, materials, features, SEED)
-    else:
+    elif what == "imblearn":
         result, _ = SMOTE(random_state=SEED).fit_resample(features, labels)
+    else:
+        sampler = build(chosen)
+        plan = sampler.plan(labels, materials, features, SEED)
+        if plan.recipe is not None:
+            plan.recipe.order(SEED, 0, plan.draws)
     seconds, busy = clocks() - begin
     after = peak_mb()
     checksum = 0
-    if len(labels) < 3_000:
+    if what in ("plan", "imblearn") and len(labels) < 3_000:
         samples = plan.mix(features) if what == "plan" else result
         checksum = zlib.crc32(samples.tobytes())
-    return {"seconds": seconds, "busy": busy, "added": max(after - before, 1.0), "all": after, "sum": checksum}
+    draws = plan.draws if what != "imblearn" else len(result)
+    added = max(after - before, 1.0)
+    return {"seconds": seconds, "busy": busy, "added": added, "all": after, "sum": checksum, "draws": draws}
 
 
 def sample_set(counts: np.ndarray, n_features: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
