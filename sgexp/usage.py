@@ -146,9 +146,10 @@ def group_lines(folders: list[Path]) -> list[str]:
     lines = []
     for group in sorted(choices, key=lambda name: (_place(name, order), name)):
         lines.append(f"  {group}")
+        width = max(16, *map(len, choices[group]))
         for name, path in sorted(choices[group].items()):
             mark = "*" if defaults.get(group) == name else " "
-            lines.append(f"  {mark} {name:<16} {description(path)}")
+            lines.append(f"  {mark} {name:<{width}} {description(path)}")
     return lines
 
 

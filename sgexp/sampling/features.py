@@ -34,9 +34,9 @@ def announce_search(x_NF: np.ndarray, method: str, searches: float = 1.0) -> flo
 
     The neighbours of a few hundred samples are timed. ``searches``: how often the method looks for those of all.
     """
-    tried = x_NF[:: max(1, len(x_NF) // _TRIED)][:_TRIED]
-    from sklearn.neighbors import NearestNeighbors  # here: the features alone are asked for before a config is right
+    from sklearn.neighbors import NearestNeighbors  # here, since this room is imported before the config is right
 
+    tried = x_NF[:: max(1, len(x_NF) // _TRIED)][:_TRIED]
     search = NearestNeighbors(n_neighbors=min(5, len(x_NF)), algorithm="brute").fit(x_NF)
     begin = time.perf_counter()
     search.kneighbors(tried, return_distance=False)

@@ -161,7 +161,7 @@ def svm_smote(
 
         return sampler, set_class
 
-    # The support vector machine takes about as long as three more searches where it was measured.
+    # A guess: the support vector machine takes about as long as three more searches.
     return OverSampler("svm_smote", method, balance, cap, table, k_neighbors, searches=4, weight_range=(-out_step, 1.0))
 
 
