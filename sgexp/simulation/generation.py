@@ -39,6 +39,7 @@ from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT, SimulationConfi
 SCHEMA_VERSION = 1
 MANIFEST, FAILED, LOCK = "manifest.json", "failed.csv", ".generating.lock"
 _FAILED_COLUMNS = ("material", "family", "space_group", "reason")
+_FEW = 200  # samples; fewer are not worth a forecast
 _RESERVE_BYTES = 64 * 2**20  # left free on the disk
 
 
@@ -109,6 +110,8 @@ def generate(
         if left or not manifest or manifest.get("status") != "complete":
             _write_manifest(folder, crystals, config, engine, fingerprint, files, status="unfinished")
             _check_room(folder, left, config)
+            if progress:
+                _announce(left, config, engine)
             _run(left, folder, config, engine, progress)
             failed = _settle_failures(folder, crystals)
             _write_manifest(folder, crystals, config, engine, fingerprint, files, status="complete", failed=failed)
@@ -253,6 +256,25 @@ def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Com
             worker.kill()  # its unfinished file is a .part; nothing whole can be lost
         for worker in started:
             worker.join()
+
+
+def _announce(files: list[_File], config: SimulationConfig, engine: Component) -> None:
+    """Say how long many samples will take, and what the engine leaves to another."""
+    samples = sum(len(energies) for file in files for energies in file.energies_kev)
+    if samples < _FEW:
+        return
+    from sgexp.simulation.forecast import forecast
+
+    found = forecast([crystal for file in files for crystal in file.crystals], config, build(engine))
+    if found is None:
+        return
+    processes = min(config.processes or available_cores(), len(files))
+    name = engine.target.rpartition(".")[2].lower()
+    aside = f", {found.fallback:.0%} of the zones left to multislice" if found.fallback else ""
+    console.console.print(
+        f"[bold]simulation[/bold] {samples:,} samples by {name} in {processes} processes: about "
+        f"[bold]{console.duration(found.seconds * samples / processes)}[/bold]{aside} (from {found.measured} of them)"
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from sgexp.crystallography.crystal import Crystal
 from sgexp.schema import build
 from sgexp.simulation import disks, protocol
 from sgexp.simulation.cells import zone_cell
+from sgexp.simulation.forecast import forecast
 from sgexp.simulation.multislice import Illumination, Multislice
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.protocol import Slab, Zone
@@ -16,7 +17,7 @@ from sgexp.simulation.schema import MultisliceEngine, SimulationConfig, TiltEngi
 from sgexp.simulation.stack import simulate
 from sgexp.simulation.tilt import Tilt, amplitudes, cut, fast_size, make_grid
 
-from .crystals import quartz, silicon, strontium_titanate, triclinic
+from .crystals import diamond, quartz, silicon, strontium_titanate, triclinic
 
 KEV = 100.0
 A = 3.905
@@ -227,3 +228,12 @@ def test_polynomials_are_fitted_without_loss(degree):
 
 def test_grids_have_fast_sizes():
     assert [fast_size(n) for n in (1.0, 2.0, 7.0, 13.0, 31.0)] == [2, 2, 8, 16, 32]
+
+
+def test_a_forecast_is_measured_on_the_crystals_with_the_engine():
+    crystals = [quartz(), silicon(), strontium_titanate()]
+    found = forecast(crystals, SMALL, Tilt(max_points=0))
+    assert found.fallback == 1.0
+    assert found.seconds > 0.0
+    assert forecast(crystals, SMALL, Tilt()).fallback == 0.0
+    assert forecast([diamond()], SMALL, Tilt()) is None

@@ -1,0 +1,200 @@
+"""How true the fast engine (simulation/engine=tilt) is: against converged multislice, on crystals of all seven systems.
+
+Each crystal's first zone of the protocol at 100 kV, 0.16 A a pixel, slices of at most 1 A, in two comparisons: atoms at
+rest, with many probes spread over the middle of the box; and thermal motion, a mean over frozen configurations with
+other probes for each. For both: R1 = sum |a - b| / sum |b| without the direct disk and below 1.5 1/A (every disk but
+the direct one), and R1 of the log-coded image. How far the judge can be trusted is told beside it: "judge" is half the
+R1 between the two halves of its probes or configurations. Correlation is shown because others show it; it is no gate.
+Contrast: R1 between a non-centrosymmetric crystal and its inverse, the fast engine's over multislice's, both at rest
+with the same probes (the hands of an enantiomorph, the ends of a polar axis); only where multislice shows 0.03 or more.
+Ratio: processor time of the thermal mean over the fast engine's.
+
+    python benchmarks/fidelity.py [--each 5] [--configurations 16] [--probes 16] [--box 48]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+from common import Table, machine
+
+from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.library import load_library
+from sgexp.errors import DataError
+from sgexp.simulation import protocol
+from sgexp.simulation.multislice import Illumination, Multislice
+from sgexp.simulation.physics import wavelength
+from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.tilt import Tilt
+
+KEV, SAMPLING, Q_MAX, SPREAD = 100.0, 0.16, 1.5, 12.0
+EDGE = 40.0  # angstrom: an aperture twice as soft as the protocol's, whose probes end within the box
+SYSTEMS = {"triclinic": 2, "monoclinic": 15, "orthorhombic": 74, "tetragonal": 142, "trigonal": 167, "hexagonal": 194}
+CENTROSYMMETRIC = {2, *range(10, 16), *range(47, 75), *range(83, 89), *range(123, 143), 147, 148, *range(162, 168)} | {
+    *(175, 176),
+    *range(191, 195),
+    *range(200, 207),
+    *range(221, 231),
+}
+
+
+class Judge:
+    """Multislice with many probes on one zone."""
+
+    def __init__(self, crystal: Crystal, config: SimulationConfig) -> None:
+        self.config, self.zone = config, protocol.zones(crystal, config)[0]
+        self.slab = protocol.cut_slab(crystal, self.zone, config)
+
+    def pattern(self, probes: int, rms: float, seed: int) -> np.ndarray:
+        """Return the mean over ``probes`` at random places, for atoms displaced by ``rms`` Å."""
+        rng = np.random.default_rng(seed)
+        places = self.config.box / 2 + rng.uniform(-SPREAD / 2, SPREAD / 2, size=(probes, 2))
+        beam = Illumination(KEV, self.zone.semi_angle, self.config.aperture_edge, places)
+        slab = protocol.displaced(self.slab, rms, rng)
+        return Multislice().pattern(slab, beam, (self.config.grid, self.config.grid))
+
+
+class Measures:
+    """R1, R1 of the log code and correlation, where the direct disk is not."""
+
+    def __init__(self, config: SimulationConfig, semi_angle: float) -> None:
+        steps = (np.arange(config.grid) - config.grid // 2) / config.box
+        q = np.hypot(steps[:, None], steps[None])
+        self.inside = q < Q_MAX
+        self.scattered = self.inside & (q > semi_angle / wavelength(KEV) + 3.0 / EDGE)
+
+    def r1(self, ours: np.ndarray, reference: np.ndarray) -> float:
+        """Compare what is outside the direct disk."""
+        seen = self.scattered
+        return float(np.abs(ours - reference)[seen].sum() / reference[seen].sum())
+
+    def log_r1(self, ours: np.ndarray, reference: np.ndarray) -> float:
+        """Compare what a network sees."""
+        first, second = log_coded(ours[self.inside]), log_coded(reference[self.inside])
+        return float(np.abs(first - second).sum() / second.sum())
+
+    def correlation(self, ours: np.ndarray, reference: np.ndarray) -> float:
+        """Return Pearson's, outside the direct disk."""
+        return float(np.corrcoef(ours[self.scattered], reference[self.scattered])[0, 1])
+
+
+def log_coded(intensity: np.ndarray) -> np.ndarray:
+    """Code as STEMDL does: clip(10 (max(-17, ln I) + 17), 0, 255)."""
+    return np.clip(10.0 * (np.maximum(-17.0, np.log(np.maximum(intensity, 1e-30))) + 17.0), 0.0, 255.0)
+
+
+def chosen(each: int, config: SimulationConfig) -> list[tuple[str, Crystal]]:
+    """Return ``each`` crystals of every system, small and of different groups: the first of the library."""
+    found: dict[str, list[Crystal]] = {}
+    for crystal in load_library(copies=False):
+        group = crystal.space_group
+        system = next((name for name, last in SYSTEMS.items() if group <= last), "cubic")
+        others = found.setdefault(system, [])
+        groups = {other.space_group for other in others}
+        if len(others) < each and (group not in groups or group <= 2) and len(crystal) <= 40 and crystal.abc.max() < 15:
+            try:
+                protocol.zones(crystal, config)
+            except DataError:  # too few reflections: the protocol has no zones for it
+                continue
+            others.append(crystal)
+    # System by system in turns, so that a run that is cut short has seen all of them.
+    return [(system, found[system][turn]) for turn in range(each) for system in found if turn < len(found[system])]
+
+
+def main() -> None:
+    """Compare and print a row for each crystal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--each", type=int, default=5, help="crystals of each of the seven systems")
+    parser.add_argument("--configurations", type=int, default=16, help="frozen configurations, two probes each")
+    parser.add_argument("--probes", type=int, default=16, help="probes with atoms at rest")
+    parser.add_argument("--box", type=float, default=48.0, help="side of the judge's box, A")
+    parser.add_argument("--thickness", type=float, default=100.0, help="of the slab, A")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    print(f"machine: {machine('torch', 'numpy')}")
+    pixels = 2 * round(asked.box / SAMPLING / 2)
+    moving = SimulationConfig(
+        grid=pixels,
+        box=asked.box,
+        pixels=pixels,
+        thickness=asked.thickness,
+        max_slice=1.0,
+        energies_kev=[KEV],
+        aperture_edge=EDGE,
+    )
+    still = replace(moving, displacement=0.0)
+    pairs: list[tuple[str, int] | str] = [("R1", 6), ("judge", 6), ("log R1", 6), ("corr.", 7)]
+    table = Table(
+        *(("crystal", 34), ("system", 12), ("group", 5), ("cell", 8), "|", *pairs, "|", *pairs, "|"),
+        *(("contrast", 8), ("ratio", 7)),
+    )
+    some = chosen(asked.each, moving)
+    rows = [compare(system, crystal, (moving, still), asked, table) for system, crystal in some]
+    summary(np.array(rows))
+
+
+def compare(
+    system: str,
+    crystal: Crystal,
+    configs: tuple[SimulationConfig, SimulationConfig],
+    asked: argparse.Namespace,
+    table: Table,
+) -> list[float]:
+    """Print one crystal's row and return its numbers."""
+    moving, still = configs
+    engine, judge = Tilt(sampling=SAMPLING, max_points=10**6), Judge(crystal, moving)
+    measures = Measures(moving, judge.zone.semi_angle)
+    numbers: list[float] = []
+    half = asked.probes // 2
+    parts = [judge.pattern(half, 0.0, seed) for seed in (1, 2)]
+    rest = np.mean(parts, axis=0)
+    at_rest = engine.zone_pattern(crystal, judge.zone, still, KEV, None).pattern
+    numbers += row_of(measures, at_rest, rest, parts)
+    begin = time.process_time()
+    configurations = [judge.pattern(2, moving.displacement, seed) for seed in range(asked.configurations)]
+    slow = time.process_time() - begin
+    begin = time.process_time()
+    fast = Tilt(sampling=SAMPLING, max_points=10**6).zone_pattern(crystal, judge.zone, moving, KEV, None).pattern
+    ratio = slow / (time.process_time() - begin)
+    halves = [np.mean(configurations[start::2], axis=0) for start in (0, 1)]
+    numbers += row_of(measures, fast, np.mean(configurations, axis=0), halves)
+    contrast = np.nan
+    if crystal.space_group not in CENTROSYMMETRIC:
+        inverse = Crystal.from_arrays(
+            crystal.cell, crystal.numbers, -crystal.positions, name="inverse", space_groups=crystal.space_groups
+        )
+        other = Judge(inverse, moving)
+        other.zone = judge.zone
+        expected = measures.r1(np.mean([other.pattern(half, 0.0, seed) for seed in (1, 2)], axis=0), rest)
+        if expected > 0.03:
+            ours = measures.r1(engine.zone_pattern(inverse, judge.zone, still, KEV, None).pattern, at_rest)
+            contrast = ours / expected
+    cell, _ = engine.plane_waves(crystal, judge.zone, moving)
+    cells = f"{cell.index}" if cell.periodic else "none"
+    shown = [f"{value:.4f}" if index % 4 == 3 else f"{value:.3f}" for index, value in enumerate(numbers)]  # 3: corr.
+    said = "" if np.isnan(contrast) else f"{contrast:.2f}"
+    table.row(crystal.name[:34], system, crystal.space_group, cells, *shown, said, f"{ratio:.0f}x")
+    return [*numbers, contrast, ratio]
+
+
+def row_of(measures: Measures, ours: np.ndarray, judge: np.ndarray, halves: list[np.ndarray]) -> list[float]:
+    """Return R1, the judge's own uncertainty, R1 of the log code, and the correlation."""
+    own = measures.r1(halves[0], halves[1]) / 2.0
+    return [measures.r1(ours, judge), own, measures.log_r1(ours, judge), measures.correlation(ours, judge)]
+
+
+def summary(rows: np.ndarray) -> None:
+    """Print medians and worst values."""
+    names = ["R1 at rest", "judge", "log R1", "corr.", "R1 thermal", "judge", "log R1", "corr.", "contrast", "ratio"]
+    for name, column in zip(names, rows.T, strict=True):
+        values = column[~np.isnan(column)]
+        print(f"{name}: median {np.median(values):.3f}, from {values.min():.3f} to {values.max():.3f} ({len(values)})")
+
+
+if __name__ == "__main__":
+    main()
