@@ -6,7 +6,10 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+
+from ..commands import wait_for
 
 
 def start(*arguments, cwd):
@@ -61,12 +64,15 @@ def test_data_that_are_not_there_are_told_in_one_sentence(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [1, 4, 10])
+@pytest.mark.parametrize("seconds", [0, 1, 4, 10])
 def test_ctrl_c_ends_with_130_and_a_sentence(seconds, tmp_path):
     process = start("size=small", f"data_dir={tmp_path / 'data'}", cwd=tmp_path)
+    used = psutil.Process(process.pid).cpu_times
+    wait_for(lambda: used().user + used().system > 0.4, process)  # Python itself has started, also on a busy machine
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    # Python ends itself by SIGINT where Ctrl-C came inside exec(), as in making a dataclass; to a shell both are 130.
+    assert process.returncode in (130, -signal.SIGINT), err
     assert "Traceback" not in err, err
     assert err.strip().splitlines()[-1].startswith("sgexp: ")
