@@ -10,6 +10,7 @@ with the same probes (the hands of an enantiomorph, the ends of a polar axis); o
 Ratio: processor time of the thermal mean over the fast engine's.
 
     python benchmarks/fidelity.py [--each 5] [--configurations 16] [--probes 16] [--box 48]
+    python benchmarks/fidelity.py --quick    # two crystals, too small a box and too few probes to judge by
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from common import Table, machine
 
 from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.groups import SPACE_GROUPS
 from sgexp.crystallography.library import load_library
 from sgexp.errors import DataError
 from sgexp.simulation import protocol
@@ -33,13 +35,6 @@ from sgexp.simulation.tilt import Tilt
 
 KEV, SAMPLING, Q_MAX, SPREAD = 100.0, 0.16, 1.5, 12.0
 EDGE = 40.0  # angstrom: an aperture twice as soft as the protocol's, whose probes end within the box
-SYSTEMS = {"triclinic": 2, "monoclinic": 15, "orthorhombic": 74, "tetragonal": 142, "trigonal": 167, "hexagonal": 194}
-CENTROSYMMETRIC = {2, *range(10, 16), *range(47, 75), *range(83, 89), *range(123, 143), 147, 148, *range(162, 168)} | {
-    *(175, 176),
-    *range(191, 195),
-    *range(200, 207),
-    *range(221, 231),
-}
 
 
 class Judge:
@@ -92,7 +87,7 @@ def chosen(each: int, config: SimulationConfig) -> list[tuple[str, Crystal]]:
     found: dict[str, list[Crystal]] = {}
     for crystal in load_library(copies=False):
         group = crystal.space_group
-        system = next((name for name, last in SYSTEMS.items() if group <= last), "cubic")
+        system = SPACE_GROUPS[group - 1].crystal_system
         others = found.setdefault(system, [])
         groups = {other.space_group for other in others}
         if len(others) < each and (group not in groups or group <= 2) and len(crystal) <= 40 and crystal.abc.max() < 15:
@@ -113,7 +108,10 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=16, help="probes with atoms at rest")
     parser.add_argument("--box", type=float, default=48.0, help="side of the judge's box, A")
     parser.add_argument("--thickness", type=float, default=100.0, help="of the slab, A")
+    parser.add_argument("--quick", action="store_true", help="two crystals, few probes, a small box")
     asked = parser.parse_args()
+    if asked.quick:
+        asked.each, asked.configurations, asked.probes, asked.box, asked.thickness = 1, 2, 2, 24.0, 20.0
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     print(f"machine: {machine('torch', 'numpy')}")
@@ -133,7 +131,7 @@ def main() -> None:
         *(("crystal", 34), ("system", 12), ("group", 5), ("cell", 8), "|", *pairs, "|", *pairs, "|"),
         *(("contrast", 8), ("ratio", 7)),
     )
-    some = chosen(asked.each, moving)
+    some = chosen(asked.each, moving)[: 2 if asked.quick else None]
     rows = [compare(system, crystal, (moving, still), asked, table) for system, crystal in some]
     summary(np.array(rows))
 
@@ -164,7 +162,8 @@ def compare(
     halves = [np.mean(configurations[start::2], axis=0) for start in (0, 1)]
     numbers += row_of(measures, fast, np.mean(configurations, axis=0), halves)
     contrast = np.nan
-    if crystal.space_group not in CENTROSYMMETRIC:
+    group = SPACE_GROUPS[crystal.space_group - 1]
+    if group.point_group != group.laue_class:  # it has no centre of inversion
         inverse = Crystal.from_arrays(
             crystal.cell, crystal.numbers, -crystal.positions, name="inverse", space_groups=crystal.space_groups
         )

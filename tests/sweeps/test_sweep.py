@@ -95,7 +95,7 @@ def test_a_killed_sweep_leaves_no_job_behind_and_goes_on(sweeps):
     again = sweeps.start(*words)
     wait_for(lambda: [record["status"] for record in sweeps.results()] == ["running"] * 2, again)
     os.kill(again.pid, signal.SIGTERM)  # as a scheduler does
-    assert end(again).code == 130
+    assert end(again).code == 75
     assert len(sweeps.folders()) == 2
 
 
