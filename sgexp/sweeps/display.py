@@ -117,7 +117,9 @@ def announce(sweep: Sweep, chosen: Sequence[Job]) -> None:
     if sweep.count("failed"):
         say("launcher.retry_failed=true runs failed jobs again")
     if sweep.count("finished"):
-        say(f"{sweep.count('finished')} finished before and are not run again (launcher.fresh=true runs all again)")
+        elsewhere = f", {sweep.borrowed} of them outside this sweep," if sweep.borrowed else ""
+        again = "launcher.fresh=true runs all again"
+        say(f"{sweep.count('finished')} finished before{elsewhere} and are not run again ({again})")
     if going_on := [str(job.number) for job in chosen if job.state == "interrupted"]:
         say(f"{len(going_on)} interrupted before, {'goes' if len(going_on) == 1 else 'go'} on: {', '.join(going_on)}")
 

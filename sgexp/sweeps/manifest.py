@@ -1,7 +1,8 @@
 """A sweep's jobs and what became of them, kept in ``manifest.json`` so that the same command goes on where it stopped.
 
 The manifest lies in a folder named after the set of jobs. What is finished or interrupted it does not have to remember:
-the run folders say so, and each names the sweep it belongs to.
+the run folders say so, and each names the sweep it belongs to. What another sweep has finished (three seeds, and now
+five are asked for) or a command by itself is not run again either.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Sweep:
         self.same_as: dict[int, int] = {}  # number of a job -> number of the one that is the same experiment
         self.options: list[str] = []  # what every job's command begins with, such as --config-dir
         self.notes: list[str] = []  # what a person should be told at the start
+        self.borrowed = 0  # jobs that another sweep or a single command has finished
         self.damaged = False  # the manifest that was found cannot be read
         self.closed: set[int] = set()  # numbers of the jobs that ended in this session
         label(self.jobs)
@@ -145,7 +147,7 @@ class Sweep:
     def _remember(self) -> None:
         """Set the state of every job from the run folders of this sweep and from the manifest."""
         before = self._read()
-        folders = self._run_folders()
+        folders, self.borrowed = self._run_folders(others=True), 0
         for job in self.distinct:
             if job.epochs is None:  # it leaves no run folder that could say it is finished
                 continue
@@ -153,7 +155,9 @@ class Sweep:
             runs = folders.get(job.key, [])
             job.log = _path_or_none(entry.get("log"))
             if done := [run for run in runs if run.status == "finished"]:
-                job.state, job.folder = "finished", done[-1].folder
+                mine = [run for run in done if run.record.get("sweep") == self.id]
+                job.state, job.folder = "finished", (mine or done)[-1].folder
+                self.borrowed += not mine
                 continue
             last = runs[-1] if runs else None
             job.folder = last.folder if last else None
@@ -181,14 +185,19 @@ class Sweep:
             )
             return {}
 
-    def _run_folders(self) -> dict[str, list[RunResult]]:
-        """Return the runs that belong to this sweep, by config hash, oldest first."""
+    def _run_folders(self, *, others: bool = False) -> dict[str, list[RunResult]]:
+        """Return the runs that belong to this sweep, by config hash, oldest first.
+
+        ``others`` adds the finished runs of the same experiments that other sweeps or single commands made.
+        """
         keys = {job.key for job in self.jobs}
         found: dict[str, list[RunResult]] = {}
         for parent in {job.runs_in for job in self.jobs}:
             for folder in _folders_of(parent, keys):
                 run = read_or_none(folder)
-                if run is not None and run.record.get("sweep") == self.id:
+                if run is None:
+                    continue
+                if run.record.get("sweep") == self.id or (others and run.status == "finished"):
                     found.setdefault(_hash_in(folder.name), []).append(run)
         return found
 

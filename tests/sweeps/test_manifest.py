@@ -30,7 +30,7 @@ def leave_run(parent, name, sweep, **record):
     return folder
 
 
-ONE, TWO = "0000000a", "0000000b"
+ONE, TWO, THREE = "0000000a", "0000000b", "0000000c"
 
 
 def test_a_sweep_is_named_after_its_jobs_in_whatever_order(make):
@@ -43,13 +43,18 @@ def test_jobs_are_told_apart_by_what_not_all_have(make):
     assert make(ONE).jobs[0].label == "size=tiny seed=1"
 
 
-def test_only_finished_runs_of_this_sweep_are_believed(make, tmp_path):
-    sweep = make(ONE, TWO)
+def test_what_is_finished_is_not_run_again_whoever_ran_it(make, tmp_path, capsys):
+    sweep = make(ONE, TWO, THREE)
     mine = leave_run(tmp_path / "train", f"x-{ONE}", sweep.id)
-    leave_run(tmp_path / "train", f"x-{TWO}", "another")
-    assert [job.number for job in sweep.plan()] == [2]
-    assert (sweep.jobs[0].state, sweep.jobs[0].folder) == ("finished", mine)
-    assert [job.number for job in make(ONE, TWO).plan(fresh=True)] == [1, 2]
+    leave_run(tmp_path / "train", f"y-{ONE}", "another")
+    other = leave_run(tmp_path / "train", f"x-{TWO}", "another")
+    leave_run(tmp_path / "train", f"x-{THREE}", "another", status="interrupted")
+    chosen = sweep.plan()
+    assert [(job.number, job.state, job.folder) for job in chosen] == [(3, "waiting", None)]
+    assert [(job.state, job.folder) for job in sweep.jobs[:2]] == [("finished", mine), ("finished", other)]
+    announce(sweep, chosen)
+    assert "2 finished before, 1 of them outside this sweep, and are not run again" in capsys.readouterr().out
+    assert [job.number for job in make(ONE, TWO, THREE).plan(fresh=True)] == [1, 2, 3]
 
 
 def test_a_run_without_an_end_goes_on_in_its_folder(make, tmp_path):
