@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sgexp.composition import name_of, named_keys
 from sgexp.config import Config, check
 from sgexp.errors import ConfigError
-from sgexp.runs import AUTO
+from sgexp.runs import ADDED_LATER, AUTO
 from sgexp.schema import plain
 
 MOST_BYTES = 1_000_000  # of a config.yaml; an honest one has a few thousand
@@ -32,12 +32,6 @@ OF_THE_RUN = (
     *("seed", *DATA, "split", "transform", "sampler", "augment", "model", "loss", "optimizer", "trainer", "evaluation"),
     *("stage", "mixing"),
 )
-# What a run did whose config does not say: groups that came later.
-ADDED_LATER = {
-    "stage": {"_target_": "sgexp.learning.stages.none"},
-    "mixing": {"_target_": "sgexp.loading.mixing.none"},
-    "search": {},
-}
 OF_THE_MACHINE = (
     *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher", "search"),
 )

@@ -54,6 +54,14 @@ _NOT_THE_EXPERIMENT = frozenset(
     | {"trainer.timeout_seconds", "trainer.lost_seconds", "simulation.processes", "simulation.engine.device"}
 )
 
+# What a run did whose config does not say: groups that came later. Where nothing else is chosen, they leave the hash as
+# it was before them, so that old runs are found again (resume=auto, sweeps).
+ADDED_LATER: dict[str, dict[str, Any]] = {
+    "stage": {"_target_": "sgexp.learning.stages.none"},
+    "mixing": {"_target_": "sgexp.loading.mixing.none"},
+    "search": {},
+}
+
 
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a config that says what the experiment is: without paths, loggers and what a machine has."""
@@ -71,7 +79,8 @@ def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
-    text = json.dumps(experiment(config), sort_keys=True, default=str)
+    asked = {key: value for key, value in experiment(config).items() if value != ADDED_LATER.get(key)}
+    text = json.dumps(asked, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -7,7 +7,8 @@ import yaml
 
 from sgexp.composition import Composer
 from sgexp.errors import ConfigError
-from sgexp.run_config import read_run_config, settled
+from sgexp.run_config import read_run_config, resumed, settled
+from sgexp.runs import ADDED_LATER, config_hash
 from sgexp.schema import plain
 
 
@@ -117,6 +118,40 @@ def test_groups_that_an_older_run_did_not_have_come_from_the_command_line(compos
         values.pop(group, None)
     write(run, values)
     assert settle(composer, run).evaluation.resamples == 1000
+
+
+@pytest.fixture
+def old(run):
+    """The run folder of a run that is older than stages, mixing and the search."""
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    assert set(ADDED_LATER) <= values.keys()
+    write(run, {key: value for key, value in values.items() if key not in ADDED_LATER})
+    return run
+
+
+@pytest.mark.parametrize("task", ["resume", "evaluate", "predict"])
+def test_what_came_after_a_run_is_what_the_run_did_without_it(task, composer, old):
+    beside = {"resume": None, "evaluate": ["mixing=mixup"], "predict": ["input=x.npy", "stage=crt"]}[task]
+    if beside is None:
+        config = resumed(str(old))
+    else:
+        with pytest.raises(ConfigError, match="cannot be said beside run="):
+            settle(composer, old, *beside, task=task)
+        config = settle(composer, old, *(word for word in beside if word.startswith("input")), task=task)
+    assert {group: plain(config)[group] for group in ("stage", "mixing")} == {
+        group: ADDED_LATER[group] for group in ("stage", "mixing")
+    }
+    assert plain(config)["search"]["trials"] == 20  # the defaults: a run knows nothing of the search it was part of
+
+
+def test_what_came_after_a_run_does_not_rename_its_experiment(composer, old):
+    before = yaml.safe_load((old / "config.yaml").read_text())
+    assert not set(ADDED_LATER) & before.keys()
+    words = ("size=tiny", "model.width=8", "seed=7")
+    asked = plain(composer.check([*words, "trainer=ddp"]))
+    assert {config_hash(config) for config in (before, plain(resumed(str(old))), asked)} == {config_hash(before)}
+    others = [plain(composer.check([*words, word])) for word in ("stage=crt", "mixing=mixup")]
+    assert len({config_hash(config) for config in (before, *others)}) == 3
 
 
 def set_key(text, key, value):

@@ -70,10 +70,11 @@ class Transform:
     def standardise(self, coded_BCHW: Tensor) -> Tensor:
         """Return the network's input, float32: mean 0 and standard deviation 1 for each pattern where asked for.
 
-        A constant pattern becomes zero.
+        A constant pattern becomes zero. A batch of no pattern, which a device gets where there are more devices than
+        samples, stays one.
         """
         coded = coded_BCHW.to(torch.float32)
-        if not self.standardised:
+        if not self.standardised or not len(coded):
             return coded
         variance, mean = torch.var_mean(coded, dim=(-2, -1), correction=0, keepdim=True)
         return (coded - mean) / (variance.sqrt() + _EPSILON)

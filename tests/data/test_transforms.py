@@ -76,6 +76,13 @@ def test_standardised_patterns_have_mean_zero_and_deviation_one_each() -> None:
     torch.testing.assert_close(transform(standardise=False).standardise(coded), coded)
 
 
+def test_a_batch_of_no_pattern_is_standardised_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    """What a device is given when there are more devices than samples to judge."""
+    ready = transform().standardise(torch.empty(0, 3, 16, 16, dtype=torch.float16))
+    assert ready.shape == (0, 3, 16, 16) and ready.dtype == torch.float32
+    assert [str(warning.message) for warning in recwarn] == []
+
+
 def test_the_digest_names_what_the_packed_values_depend_on() -> None:
     same = {transform().digest(), transform(exponent=0.5).digest(), transform(standardise=False).digest()}
     other = {transform(pixels=8).digest(), transform("power").digest(), transform("power", exponent=0.5).digest()}

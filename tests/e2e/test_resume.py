@@ -8,6 +8,9 @@ import signal
 
 import numpy as np
 import pytest
+import yaml
+
+from sgexp.runs import ADDED_LATER
 
 from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import FILES, arrays
@@ -165,6 +168,29 @@ def test_auto_goes_on_with_the_newest_interrupted_run_of_the_experiment(stopped,
     ends_like(folder, undisturbed)
     assert result(older)["status"] == "interrupted" and len(runs(tmp_path)) == 3
     assert "workers: 1" in (folder / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_older_than_some_groups_goes_on_and_is_judged_and_reported_under_its_hash(stopped, undisturbed, tmp_path):
+    folder = copy_of(stopped, tmp_path)
+    old = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({key: old[key] for key in old.keys() - ADDED_LATER.keys()}))
+    record = result(folder)
+    record["config"] = {key: value for key, value in record["config"].items() if key not in ADDED_LATER}
+    (folder / "result.json").write_text(json.dumps(record))
+    again = command(*LONG, "resume=auto", cwd=tmp_path)
+    assert again.code == 0, again.err
+    assert only_run(tmp_path) == folder
+    ends_like(folder, undisturbed)
+
+    (folder / "config.yaml").write_text(yaml.safe_dump({key: old[key] for key in old.keys() - ADDED_LATER.keys()}))
+    judged = command("task=evaluate", f"run={folder}", cwd=tmp_path)
+    assert judged.code == 0, judged.err
+    (evaluation,) = (tmp_path / "outputs" / "evaluate").iterdir()
+    assert result(evaluation)["metrics"] == result(folder)["metrics"]
+    reported = command("task=report", cwd=tmp_path)
+    assert reported.code == 0, reported.err
+    assert record["config_hash"] in (tmp_path / "outputs" / "report" / "index.html").read_text()
 
 
 def test_auto_begins_a_new_run_where_there_is_none_to_go_on_with(stopped, tiny_run, tmp_path):

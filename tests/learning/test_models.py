@@ -44,6 +44,12 @@ def test_every_registered_model_is_tested():
     assert {type(config) for config in NARROW} | {TimmConfig} == set(GROUPS["model"])
 
 
+@pytest.mark.parametrize("config", [NARROW[0], *NARROW[-7:]], ids=names)
+def test_a_batch_of_no_sample_has_no_answers(config):
+    """What a device is given when there are more devices than samples to judge."""
+    assert build(config, n_classes=5).eval()(torch.empty(0, 3, 32, 32)).shape == (0, 5)
+
+
 def can_import_timm():
     try:
         import_timm()
