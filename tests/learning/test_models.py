@@ -1,3 +1,6 @@
+import copy
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -48,6 +51,23 @@ def test_every_registered_model_is_tested():
 def test_a_batch_of_no_sample_has_no_answers(config):
     """What a device is given when there are more devices than samples to judge."""
     assert build(config, n_classes=5).eval()(torch.empty(0, 3, 32, 32)).shape == (0, 5)
+
+
+@pytest.mark.slow  # it calls a compiler for C++
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+def test_a_compiled_network_trains_like_the_plain_one_and_its_weights_keep_their_names():
+    """What ``trainer.compile=true`` does (sgexp/tasks/train.py): in place, so that no checkpoint knows of it."""
+    torch.manual_seed(0)
+    plain = build(SmallNetConfig(width=4, blocks=1, norm="group"), n_classes=5).double()
+    compiled = copy.deepcopy(plain)
+    compiled.compile()
+    patterns = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    for model in (plain, compiled):
+        model(patterns).square().sum().backward()
+    assert compiled._compiled_call_impl is not None
+    assert list(compiled.state_dict()) == list(plain.state_dict())
+    for one, other in zip(plain.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
 
 
 def can_import_timm():
