@@ -30,19 +30,27 @@ def save_npz(path: Path, schema_version: int, **arrays: np.ndarray) -> None:
 
 def load_npz(path: Path, newest_version: int) -> dict[str, np.ndarray]:
     """Return the arrays that ``save_npz`` wrote; a damaged or foreign file, or a newer schema, is a `DataError`."""
+    arrays = load_arrays(path)
+    try:
+        version = int(arrays.pop("schema_version"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: it is damaged, or was written by something else") from error
+    if version > newest_version:
+        raise DataError(
+            f"{path} has schema_version {version}; this sgexp reads up to {newest_version}: install a newer one"
+        )
+    return arrays
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of anybody's npz file; nothing in it is run, and one that is no such file is a `DataError`."""
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > MOST_BYTES:
             raise DataError(f"{path} would take {size / 1024**3:.0f} GiB of memory: it was not written by sgexp")
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-            version = int(arrays.pop("schema_version"))
+            return {name: file[name] for name in file.files}
     except (*_DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is damaged, or was written by something else"
         raise DataError(f"{path} cannot be read: {reason}") from error
-    if version > newest_version:
-        raise DataError(
-            f"{path} has schema_version {version}; this sgexp reads up to {newest_version}: install a newer one"
-        )
-    return arrays

@@ -66,7 +66,9 @@ def settled(asked: Config, overrides: Sequence[str]) -> Config:
         raise ConfigError(f"input= is read by task=predict, not by task={task}: leave it out")
     if allowed is None:
         if asked.run is not None:
-            raise ConfigError(f"run= is read by task=evaluate and task=predict, not by task={task}: leave it out")
+            raise ConfigError(f"run= is read by task=evaluate, predict and score, not by task={task}: leave it out")
+        return asked
+    if asked.run is None and not getattr(type(asked.task), "needs_run", True):
         return asked
     if asked.run is None:
         raise ConfigError(f"task={task} needs the folder of a trained run: give run=outputs/train/<folder>")

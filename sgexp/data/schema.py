@@ -47,9 +47,8 @@ class SMC19Dataset(Component):
 
 def _kept_from_training(split: Component, key: str) -> str | None:
     """Say, of a split by shares, that nothing would be left to train on."""
-    shares = {
-        name: getattr(split, name) for name in ("validation", "test_material", "test_family") if hasattr(split, name)
-    }
+    parts = ("validation", "test_material", "test_family", "sealed_material", "sealed_family")
+    shares = {name: getattr(split, name) for name in parts if hasattr(split, name)}
     if sum(shares.values()) < 1:
         return None
     listed = " + ".join(f"{key}.{name}={share:g}" for name, share in shares.items())
@@ -65,6 +64,22 @@ class NestedSplit(Component):
     validation: float = bounded(0.1, low=0.0, high=0.5)
     test_material: float = bounded(0.1, low=0.0, high=0.5)
     test_family: float = bounded(0.1, low=0.0, high=0.5)
+    seed: int = bounded(1, low=0, high=2**31 - 1)
+    contradiction = _kept_from_training
+
+
+@dataclass(kw_only=True)
+class SealedSplit(Component):
+    """Like nested, with a second test that only task=score opens."""
+
+    target: ClassVar[str] = "sgexp.data.sealed.Sealed"
+
+    validation: float = bounded(0.1, low=0.0, high=0.5)
+    test_material: float = bounded(0.1, low=0.0, high=0.5)
+    test_family: float = bounded(0.1, low=0.0, high=0.5)
+    sealed_material: float = bounded(0.05, low=0.0, high=0.5)
+    sealed_family: float = bounded(0.1, low=0.0, high=0.5)
+    train_share: float = bounded(1.0, low=0.0, high=1.0)  # of the training materials; learning curves use less
     seed: int = bounded(1, low=0, high=2**31 - 1)
     contradiction = _kept_from_training
 
@@ -115,6 +130,6 @@ class TransformConfig(Component):
 GROUPS: dict[str, tuple[type, ...]] = {
     "size": (SizeConfig,),
     "dataset": (CrystalsDataset, SMC19Dataset),
-    "split": (NestedSplit, MaterialSplit, ReleasedSplit, SampleSplit),
+    "split": (NestedSplit, SealedSplit, MaterialSplit, ReleasedSplit, SampleSplit),
     "transform": (TransformConfig,),
 }

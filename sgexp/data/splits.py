@@ -62,7 +62,7 @@ class SplitMethod(Protocol):
 
 
 @dataclass(frozen=True)
-class _Materials:
+class Materials:
     """A catalog's materials (M) and families (F) as integers; ``group`` 1..230, ``of_row`` (N,) row -> material."""
 
     group: NDArray[np.int64]
@@ -70,7 +70,7 @@ class _Materials:
     of_row: NDArray[np.int64]
 
     @classmethod
-    def of(cls, catalog: Catalog) -> _Materials:
+    def of(cls, catalog: Catalog) -> Materials:
         first, of_row = unique_rows(catalog.material)
         _, family = unique_rows(catalog.family[first])
         return cls(catalog.space_group[first].astype(np.int64), family, of_row)
@@ -117,14 +117,14 @@ class Nested:
 
     def make(self, catalog: Catalog) -> Split:
         """Return the split of this catalog."""
-        materials = _Materials.of(catalog)
+        materials = Materials.of(catalog)
         rng = np.random.default_rng([self.seed, 1])
         part = np.full(len(materials.group), TRAIN, dtype=np.int8)
         shares = {TEST_FAMILY: self.test_family, VALIDATION: self.validation / 2}
-        _give_families(materials, part, shares, rng)
+        give_families(materials, part, shares, rng)
         shares = {TEST_MATERIAL: self.test_material, VALIDATION: self.validation / 2}
-        _give_materials(materials, part, shares, rng, keep_families=True)
-        notes = _untestable_notes(materials.group, part, (VALIDATION, TEST_MATERIAL, TEST_FAMILY))
+        give_materials(materials, part, shares, rng, keep_families=True)
+        notes = untestable_notes(materials.group, part, (VALIDATION, TEST_MATERIAL, TEST_FAMILY))
         if catalog.family_is_proxy:
             notes.append(
                 "Families are a proxy (group, anonymised formula, rounded cell): atom positions are not known."
@@ -145,14 +145,14 @@ class Material:
 
     def make(self, catalog: Catalog) -> Split:
         """Return the split of this catalog."""
-        materials = _Materials.of(catalog)
+        materials = Materials.of(catalog)
         part = np.full(len(materials.group), TRAIN, dtype=np.int8)
         shares = {TEST_MATERIAL: self.test_material, VALIDATION: self.validation}
-        _give_materials(materials, part, shares, np.random.default_rng([self.seed, 2]), keep_families=False)
+        give_materials(materials, part, shares, np.random.default_rng([self.seed, 2]), keep_families=False)
         return Split(
             part[materials.of_row],
             self.name,
-            notes=tuple(_untestable_notes(materials.group, part, (VALIDATION, TEST_MATERIAL))),
+            notes=tuple(untestable_notes(materials.group, part, (VALIDATION, TEST_MATERIAL))),
         )
 
 
@@ -181,7 +181,7 @@ class Released:
             _drop_shared_materials(catalog, part),
             _drop_untrained_groups(catalog, part),
         ]
-        notes += _untestable_notes(catalog.space_group, part, (VALIDATION, TEST_MATERIAL))
+        notes += untestable_notes(catalog.space_group, part, (VALIDATION, TEST_MATERIAL))
         return Split(part, self.name, notes=tuple(note for note in notes if note))
 
 
@@ -199,16 +199,16 @@ class Sample:
     def make(self, catalog: Catalog) -> Split:
         """Return the split of this catalog."""
         rows = np.arange(len(catalog))
-        alone = _Materials(catalog.space_group.astype(np.int64), rows, rows)  # every sample its own material
+        alone = Materials(catalog.space_group.astype(np.int64), rows, rows)  # every sample its own material
         part = np.full(len(catalog), TRAIN, dtype=np.int8)
         shares = {TEST_MATERIAL: self.test_material, VALIDATION: self.validation}
-        _give_materials(alone, part, shares, np.random.default_rng([self.seed, 3]), keep_families=False)
+        give_materials(alone, part, shares, np.random.default_rng([self.seed, 3]), keep_families=False)
         note = "LEAKY: samples of one material lie on both sides; the scores say little about new crystals."
-        return Split(part, self.name, leaky=True, notes=(note, *_untestable_notes(alone.group, part, tuple(shares))))
+        return Split(part, self.name, leaky=True, notes=(note, *untestable_notes(alone.group, part, tuple(shares))))
 
 
-def _give_families(
-    materials: _Materials, part: NDArray[np.int8], shares: dict[int, float], rng: np.random.Generator
+def give_families(
+    materials: Materials, part: NDArray[np.int8], shares: dict[int, float], rng: np.random.Generator
 ) -> None:
     """Move whole families from train to the parts of ``shares``, group by group, the rarest group first.
 
@@ -252,8 +252,8 @@ def _give_families(
                 take(min(candidates, key=lambda family: size[family]), target)
 
 
-def _give_materials(
-    materials: _Materials,
+def give_materials(
+    materials: Materials,
     part: NDArray[np.int8],
     shares: dict[int, float],
     rng: np.random.Generator,
@@ -286,7 +286,7 @@ def _give_materials(
 # --- what a person should know ---------------------------------------------------------------------------------------
 
 
-def _untestable_notes(groups: NDArray[np.integer], part: NDArray[np.int8], targets: Sequence[int]) -> list[str]:
+def untestable_notes(groups: NDArray[np.integer], part: NDArray[np.int8], targets: Sequence[int]) -> list[str]:
     """Return a sentence for each of ``targets`` naming the groups that training knows but the part cannot test."""
     trained = np.unique(groups[part == TRAIN])
     notes = []

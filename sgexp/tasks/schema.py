@@ -88,6 +88,25 @@ class EvaluateTask(Component):
 
 
 @dataclass(kw_only=True)
+class ScoreTask(Component):
+    """Score a file of answers, or a run's, against the test of a data set."""
+
+    target: ClassVar[str] = "sgexp.tasks.score.score"
+    beside_run: ClassVar[tuple[str, ...]] = ("evaluation",)
+    needs_run: ClassVar[bool] = False
+
+    submission: str | None = None  # an npz or CSV file of answers; None: those of run=
+    template: str | None = None  # write the ids that are to be answered to this CSV file, and score nothing
+    open_sealed: bool = False  # the sealed test of split=sealed instead of the open one; recorded in the result
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse to write the questions and to score the answers at once."""
+        if self.submission is not None and self.template is not None:
+            return f"{key}.template writes what is to be answered, {key}.submission is the answer: give one of them"
+        return None
+
+
+@dataclass(kw_only=True)
 class PredictTask(Component):
     """Name the space groups of patterns in files with the network of an old run."""
 
@@ -159,6 +178,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
         CompareTask,
         AuditTask,
         EvaluateTask,
+        ScoreTask,
         PredictTask,
         SyncTask,
         SubmitTask,
