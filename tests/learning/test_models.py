@@ -55,8 +55,9 @@ def test_a_batch_of_no_sample_has_no_answers(config):
 
 @pytest.mark.slow  # it calls a compiler for C++
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
-def test_a_compiled_network_trains_like_the_plain_one_and_its_weights_keep_their_names():
+def test_a_compiled_network_trains_like_the_plain_one_and_its_weights_keep_their_names(monkeypatch):
     """What ``trainer.compile=true`` does (sgexp/tasks/train.py): in place, so that no checkpoint knows of it."""
+    monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no further processes beside the other tests
     torch.manual_seed(0)
     plain = build(SmallNetConfig(width=4, blocks=1, norm="group"), n_classes=5).double()
     compiled = copy.deepcopy(plain)
