@@ -62,6 +62,22 @@ ADDED_LATER: dict[str, dict[str, Any]] = {
     "search": {},
 }
 
+# The same of single fields: where they hold what was the only way before them, they leave every hash as it was.
+FIELDS_ADDED_LATER: dict[str, Any] = {
+    "simulation.detector": {"_target_": "sgexp.simulation.detector.Ideal"},
+}
+
+
+def as_before(values: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return what stands at ``path`` of a config without the fields that came later and say nothing new."""
+    kept = {}
+    for key, value in values.items():
+        place = f"{path}.{key}" if path else key
+        if place in FIELDS_ADDED_LATER and value == FIELDS_ADDED_LATER[place]:
+            continue
+        kept[key] = as_before(value, place) if isinstance(value, Mapping) else value
+    return kept
+
 
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a config that says what the experiment is: without paths, loggers and what a machine has."""
@@ -80,7 +96,7 @@ def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
     asked = {key: value for key, value in experiment(config).items() if value != ADDED_LATER.get(key)}
-    text = json.dumps(asked, sort_keys=True, default=str)
+    text = json.dumps(as_before(asked, ""), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

@@ -156,6 +156,11 @@ def test_the_hash_names_the_experiment_and_not_the_machine(composer, choice):
     assert config_hash(plain(composer.check(choice))) == config_hash(plain(composer.check([])))
 
 
+def test_the_hash_of_the_default_experiment_is_what_it_was(composer):
+    # Recorded before detectors were: another one, and nobody's sweep or resume=auto finds its runs again.
+    assert config_hash(plain(composer.check(["data_dir=data"]))) == "b21dc2b6"
+
+
 @pytest.mark.parametrize(
     "choice", [["seed=2"], ["sampler=smote"], ["trainer.epochs=2"], ["size=tiny"], ["model.width=12"]]
 )

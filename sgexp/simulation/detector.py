@@ -21,8 +21,11 @@ from torch import Tensor
 class Instrument(Protocol):
     """A choice of ``simulation/detector``: what is done to ideal patterns before they are stored."""
 
+    name: str
+    ideal: bool  # stores patterns as they were computed
+
     def record(self, patterns: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the patterns (n, h, w) as they are stored, and what is recorded with them."""
+        """Return the patterns (n, h, w), the direct beam in their middle, as they are stored, and what is recorded."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,8 @@ def _offsets(images: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
 class Ideal:
     """No instrument: fractions of the incident beam, as computed."""
 
+    name, ideal = "ideal", True
+
     def record(self, patterns: np.ndarray, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the patterns as they are."""
         return patterns, {}
@@ -187,6 +192,8 @@ class Camera:
     ellipticity
         Largest excess of the axial ratio over 1.
     """
+
+    name, ideal = "camera", False
 
     def __init__(
         self,

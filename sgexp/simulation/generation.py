@@ -32,7 +32,8 @@ from sgexp import console
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import DataError, UserError
 from sgexp.machine import available_cores
-from sgexp.schema import Component, build
+from sgexp.runs import as_before
+from sgexp.schema import Component, build, plain
 from sgexp.simulation import protocol
 from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT, SimulationConfig
 
@@ -139,9 +140,10 @@ def settings_fingerprint(crystals: Sequence[Crystal], config: SimulationConfig, 
 
 
 def _settings(config: SimulationConfig, engine: Component) -> dict[str, Any]:
-    protocol_settings = dataclasses.asdict(config)
-    del protocol_settings["engine"]
-    parts = {"simulation": protocol_settings, "engine": engine.arguments() | {"target": engine.target}}
+    chosen = as_before(plain(config) | {"engine": plain(engine)}, "simulation")
+    computing = chosen.pop("engine")
+    computing["target"] = computing.pop("_target_")
+    parts = {"simulation": chosen, "engine": computing}
     return {"schema_version": SCHEMA_VERSION, "engine_version": ENGINE_VERSION} | {
         part: {name: value for name, value in values.items() if name not in SAME_RESULT}
         for part, values in parts.items()

@@ -44,6 +44,46 @@ class TiltEngine(Component):
 
 
 @dataclass(kw_only=True)
+class IdealDetector(Component):
+    """No instrument: what arrives at the detector is what is stored."""
+
+    target: ClassVar[str] = "sgexp.simulation.detector.Ideal"
+
+
+@dataclass(kw_only=True)
+class CameraDetector(Component):
+    """A camera whose settings are drawn for every pattern, each from its range; counts over the dose are stored."""
+
+    target: ClassVar[str] = "sgexp.simulation.detector.Camera"
+
+    dose: list[float] = bounded([1e5, 1e7], low=1.0, high=1e12)  # incident electrons of a pattern
+    background: list[float] = bounded([0.0, 0.2], low=0.0, high=0.95)  # share of the electrons
+    background_width: list[float] = bounded([0.05, 0.3], low=1e-3, high=10.0)  # of the picture's width
+    blur: list[float] = bounded([0.3, 1.0], low=0.0, high=100.0)  # stored pixels
+    saturation: list[float] | None = bounded([1e4, 1e6], low=1.0, high=1e12)  # counts of a pixel; None: no limit
+    beam_stop: float = bounded(0.2, low=0.0, high=1.0)  # share of the patterns
+    beam_stop_width: list[float] = bounded([0.03, 0.1], low=0.0, high=1.0)  # of the picture's width
+    miscentring: float = bounded(0.02, low=0.0, high=0.5)  # of the picture's width
+    ellipticity: float = bounded(0.02, low=0.0, high=0.5)  # axial ratio less one
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse ranges that are no pair of rising numbers."""
+        for name in ("dose", "background", "background_width", "blur", "saturation", "beam_stop_width"):
+            limits = getattr(self, name)
+            if limits is not None and (said := not_a_range(limits, f"{key}.{name}")) is not None:
+                return said
+        return None
+
+
+def not_a_range(limits: list[float], key: str) -> str | None:
+    """Say what is wrong with a list that should be [lowest, highest]."""
+    if len(limits) == 2 and limits[0] <= limits[1]:
+        return None
+    listed = ", ".join(f"{value:g}" for value in limits)
+    return f"{key}=[{listed}] is no range: give {key}=[lowest,highest]"
+
+
+@dataclass(kw_only=True)
 class SimulationConfig:
     """The SMC-19 protocol: what a stack of three patterns of one crystal at one beam energy is."""
 
@@ -64,6 +104,7 @@ class SimulationConfig:
     processes: int | None = bounded(None, low=1, high=1024)  # None: one for each core
     materials_per_file: int = bounded(40, low=1, high=100_000)
     engine: Component = field(default_factory=MultisliceEngine)
+    detector: Component = field(default_factory=IdealDetector)
 
     def contradiction(self, key: str) -> str | None:
         """Refuse grids coarser than 0.4 Å a pixel, odd ones, and stored patterns with more pixels than the grid."""
@@ -91,4 +132,5 @@ class SimulationConfig:
 GROUPS: dict[str, tuple[type, ...]] = {
     "simulation": (SimulationConfig,),
     "simulation/engine": (MultisliceEngine, TiltEngine),
+    "simulation/detector": (IdealDetector, CameraDetector),
 }

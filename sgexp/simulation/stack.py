@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -13,9 +13,13 @@ import torch
 import sgexp
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import DataError
+from sgexp.schema import build
 from sgexp.simulation import protocol
+from sgexp.simulation.detector import Instrument
 from sgexp.simulation.multislice import ZonePattern
 from sgexp.simulation.schema import SimulationConfig
+
+_OF_THE_DETECTOR = 7  # keeps its random numbers apart from those of the thermal displacements
 
 
 class Engine(Protocol):
@@ -59,6 +63,8 @@ class CBEDStack:
         1/Å a pixel, and the radius of the band limit in 1/Å.
     fallback
         (3,) bool: zones that the engine left to multislice, because their cells are too large for it.
+    instrument
+        What a detector did to the patterns, by name, (3, ...) each; empty for ideal patterns.
     """
 
     patterns: np.ndarray
@@ -77,6 +83,7 @@ class CBEDStack:
     seed: int
     engine: str
     fallback: np.ndarray
+    instrument: dict[str, Any] = field(default_factory=dict)
 
     @property
     def holz_inside(self) -> np.ndarray:
@@ -116,6 +123,7 @@ class CBEDStack:
             "holz_radius": self.holz_radius,
             "holz_inside": self.holz_inside,
             "scattered_out": self.scattered_out,
+            **self.instrument,
         }
 
 
@@ -125,7 +133,8 @@ def simulate(
     """Return the stack of one crystal at one energy; ``DataError`` when the crystal cannot be simulated.
 
     ``seed`` (default: the config's) fixes the thermal displacements together with the material's name, the zone and the
-    energy, so a sample's values do not depend on what else is simulated, in which order, or by how many processes.
+    energy, and all of the detector's randomness together with name and energy, so a sample's values do not depend on
+    what else is simulated, in which order, or by how many processes.
     """
     protocol.check_sampling(config)
     seed = config.seed if seed is None else seed
@@ -137,8 +146,9 @@ def simulate(
         made.append(engine.zone_pattern(crystal, zone, config, energy_kev, rng))
         if not np.isfinite(made[-1].pattern).all():
             raise DataError(f"{crystal.name}: the pattern of zone {zone.uvw} at {energy_kev:g} keV is not finite.")
+    patterns, instrument = detected(np.stack([one.pattern for one in made]), crystal.name, config, energy_kev, seed)
     return CBEDStack(
-        patterns=np.stack([bin_pattern(one.pattern, config.pixels) for one in made]),
+        patterns=patterns,
         energy_kev=energy_kev,
         uvw=np.array([zone.uvw for zone in all_zones]),
         y_dirs=np.array([zone.y_dir for zone in all_zones]),
@@ -156,7 +166,22 @@ def simulate(
         seed=seed,
         engine=engine.name,
         fallback=np.array([one.engine != engine.name for one in made]),
+        instrument=instrument,
     )
+
+
+def detected(
+    ideal: np.ndarray, name: str, config: SimulationConfig, energy_kev: float, seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Return computed patterns (3, N, N) as the detector stores them, (3, pixels, pixels), and what it records."""
+    detector: Instrument = build(config.detector)
+    stored = np.stack([bin_pattern(pattern, config.pixels, centred=not detector.ideal) for pattern in ideal])
+    if detector.ideal:
+        return stored, {}
+    key = np.random.SeedSequence([seed, _name_key(name), round(1e3 * energy_kev), _OF_THE_DETECTOR])
+    stored, settings = detector.record(stored, int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    named = {f"detector_{setting}": value for setting, value in settings.items()}
+    return stored, {"detector": detector.name} | named
 
 
 def _name_key(name: str) -> int:
@@ -164,14 +189,14 @@ def _name_key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
-def bin_pattern(pattern: np.ndarray, pixels: int) -> np.ndarray:
+def bin_pattern(pattern: np.ndarray, pixels: int, centred: bool = False) -> np.ndarray:
     """Bin a square pattern (N, N) by area to (pixels, pixels); intensities add up.
 
     The zero frequency comes to lie on the middle of the picture, between its two middle pixels, so that rotations and
     mirrors of the picture are those of the crystal. With ``pixels`` = N nothing is changed (zero at [N/2, N/2], as in
-    SMC-19).
+    SMC-19), unless ``centred`` asks for the middle there too.
     """
-    if pixels == len(pattern):
+    if pixels == len(pattern) and not centred:
         return pattern
     weights = _binning(len(pattern), pixels)  # torch's product, because NumPy's would wake threads of its own
     return (weights @ torch.from_numpy(pattern) @ weights.T).clamp_(min=0.0).numpy()

@@ -19,6 +19,7 @@ from sgexp.data.split import UNUSED, Split
 from sgexp.data.transforms import Transform
 from sgexp.errors import DataError
 from sgexp.report.terminal import shortened
+from sgexp.runs import as_before
 from sgexp.schema import build, plain
 from sgexp.simulation.generation import FAILED, generate, read_failures
 from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT
@@ -102,7 +103,7 @@ def simulation_recipe(config: Config) -> dict[str, Any]:
             return {key: without(item) for key, item in value.items() if key not in SAME_RESULT}
         return value
 
-    return {"engine_version": ENGINE_VERSION} | without(plain(config.simulation))
+    return {"engine_version": ENGINE_VERSION} | without(as_before(plain(config.simulation), "simulation"))
 
 
 def simulate_into(folder: Path, config: Config) -> None:

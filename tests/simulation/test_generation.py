@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import resource
@@ -15,12 +16,17 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from sgexp.composition import Composer
+from sgexp.config import known_keys
+from sgexp.crystallography.crystal import Crystal
 from sgexp.data.formats.smc19 import ATTRIBUTES, scan
 from sgexp.data.samples import SampleHeader
 from sgexp.errors import ConfigError, DataError
+from sgexp.runs import FIELDS_ADDED_LATER, as_before
 from sgexp.simulation import generation
 from sgexp.simulation.generation import LOCK, energies_of, generate, settings_fingerprint
 from sgexp.simulation.schema import SimulationConfig
+from sgexp.tasks.prepare import simulation_recipe
 
 from .crystals import diamond, quartz, silicon, strontium_titanate
 
@@ -216,3 +222,31 @@ def test_no_room_on_the_disk_is_said_before_anything_is_made(tmp_path, monkeypat
     with pytest.raises(DataError, match="MB free: free some space"):
         generate(CRYSTALS, tmp_path, CONFIG, progress=False)
     assert not list(tmp_path.glob("*.h5"))
+
+
+def test_what_came_later_leaves_old_data_and_runs_their_names():
+    # Recorded before detectors were: a change here makes everybody simulate and train anew.
+    cfg = Composer().check(["data_dir=data"])
+    recipe = json.dumps(simulation_recipe(cfg), sort_keys=True)
+    assert hashlib.sha256(recipe.encode()).hexdigest()[:16] == "7003dd95f82cb2dd"
+    salt = Crystal.from_arrays(
+        np.eye(3) * 5.64, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]], name="x", space_groups=(221, 221, 221)
+    )
+    assert settings_fingerprint([salt], cfg.simulation, cfg.simulation.engine) == "a7085c873b19bcb1"
+    tilt = Composer().check(["simulation/engine=tilt"]).simulation
+    assert settings_fingerprint([salt], tilt, tilt.engine) == "2ce8c2caf55ca675"
+
+
+def test_every_field_that_came_later_is_one_of_the_schemas():
+    known = known_keys()
+    for path, value in FIELDS_ADDED_LATER.items():
+        assert path in known
+        with_it = {"simulation": {}}
+        *parents, name = path.split(".")
+        node = with_it
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+        assert name not in json.dumps(as_before(with_it, ""))
+        node[name] = "another"
+        assert name in json.dumps(as_before(with_it, ""))

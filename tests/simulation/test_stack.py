@@ -4,7 +4,7 @@ import pytest
 from sgexp.data.formats.smc19 import ATTRIBUTES
 from sgexp.errors import ConfigError
 from sgexp.simulation.multislice import Multislice
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.schema import CameraDetector, IdealDetector, SimulationConfig
 from sgexp.simulation.stack import bin_pattern, simulate
 
 from .crystals import quartz, silicon, strontium_titanate
@@ -77,3 +77,45 @@ def test_binning_keeps_the_intensity_and_the_centre(pixels):
 def test_coarse_sampling_is_refused_before_anything_is_computed():
     with pytest.raises(ConfigError, match="coarser than"):
         stack(strontium_titanate(), grid=32)
+
+
+CAMERA = CameraDetector(beam_stop=0.5, ellipticity=0.0)
+
+
+def test_a_camera_stores_whole_counts_over_the_dose_and_says_what_it_did():
+    result = stack(detector=CAMERA)
+    recorded = result.extra(quartz())
+    assert recorded["detector"] == "camera"
+    counts = result.patterns * recorded["detector_dose"][:, None, None]
+    assert counts == pytest.approx(np.round(counts), abs=0.02)
+    assert np.all(counts.max(axis=(1, 2)) <= recorded["detector_saturation"] * 1.0001)
+    assert {"detector_shift", "detector_blur", "detector_background", "detector_beam_stop"} <= set(recorded)
+
+
+def test_without_a_camera_files_say_what_they_always_said():
+    assert not [name for name in stack().extra(quartz()) if name.startswith("detector")]
+    assert np.array_equal(stack().patterns, stack(detector=IdealDetector()).patterns)
+
+
+def test_a_cameras_randomness_belongs_to_seed_material_and_energy():
+    first, again = stack(detector=CAMERA), stack(detector=CAMERA)
+    assert np.array_equal(first.patterns, again.patterns)
+    others = [stack(detector=CAMERA, seed=9), stack(detector=CAMERA, energy=110.0), stack(silicon(), detector=CAMERA)]
+    for other in others:
+        assert not np.array_equal(first.instrument["detector_dose"], other.instrument["detector_dose"])
+    # The crystal's own randomness is what it was: the mean over many electrons is the ideal pattern.
+    flawless = CameraDetector(
+        dose=[1e11, 1e11], background=[0, 0], blur=[0, 0], saturation=None, beam_stop=0, miscentring=0, ellipticity=0
+    )
+    assert stack(detector=flawless).patterns == pytest.approx(stack().patterns, abs=2e-5)
+
+
+def test_under_a_camera_the_direct_beam_is_in_the_middle_of_unbinned_pictures_too():
+    flawless = {"background": [0, 0], "blur": [0, 0], "saturation": None, "beam_stop": 0, "ellipticity": 0}
+    still = CameraDetector(dose=[1e9, 1e9], miscentring=0, **flawless)
+    for pixels in (64, 32):
+        picture = stack(silicon(), detector=still, pixels=pixels, thickness=1.0, displacement=0.0).patterns[0]
+        places = np.arange(pixels) - (pixels - 1) / 2
+        bright = picture * (picture > 0.05 * picture.max())  # the direct disk of a thin slab
+        middle = [(bright.sum(axis=axis) * places).sum() / bright.sum() for axis in (0, 1)]
+        assert middle == pytest.approx([0.0, 0.0], abs=0.05)
