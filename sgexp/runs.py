@@ -65,6 +65,7 @@ ADDED_LATER: dict[str, dict[str, Any]] = {
 # The same of single fields: where they hold what was the only way before them, they leave every hash as it was.
 FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.detector": {"_target_": "sgexp.simulation.detector.Ideal"},
+    "simulation.uvw": None,
 }
 
 

@@ -19,19 +19,23 @@ from sgexp.simulation import protocol
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.potential import slice_phases, transmission
 from sgexp.simulation.protocol import Slab
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.schema import ProtocolConfig
 
 _PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**26}  # of all waves of a batch; on a CPU it should stay in the cache
 
 
 @dataclass(frozen=True)
 class Illumination:
-    """A convergent beam: ``semi_angle`` in rad; ``edge`` in Å (large: a hard aperture); ``positions`` (P, 2) in Å."""
+    """A convergent beam: ``semi_angle`` in rad; ``edge`` in Å (large: a hard aperture); ``positions`` (P, 2) in Å.
+
+    ``tilt`` (x, y) in rad is the beam's direction off the slab's normal; the picture stays centred on it.
+    """
 
     energy_kev: float
     semi_angle: float
     edge: float
     positions: np.ndarray
+    tilt: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Multislice:
         self,
         crystal: Crystal,
         zone: protocol.Zone,
-        config: SimulationConfig,
+        config: ProtocolConfig,
         energy_kev: float,
         rng: np.random.Generator,
         still: bool = False,
@@ -78,9 +82,8 @@ class Multislice:
         grid, box = (config.grid, config.grid), (config.box, config.box)
         slab = protocol.cut_slab(crystal, zone, config)
         moved = protocol.displaced(slab, 0.0 if still else config.displacement, rng)
-        beam = Illumination(
-            energy_kev, zone.semi_angle, config.aperture_edge, protocol.probe_positions(config.probes, box)
-        )
+        positions = protocol.probe_positions(config.probes, box)
+        beam = Illumination(energy_kev, zone.semi_angle, config.aperture_edge, positions, zone.mistilt)
         return ZonePattern(self.pattern(moved, beam, grid), self.name, slab.slice_thickness, slab.thickness)
 
     def pattern(self, slab: Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
@@ -118,9 +121,11 @@ class Multislice:
         return torch.from_numpy(probes.astype(np.complex64)).to(self.device)
 
     def _propagator(self, grid: tuple[int, int], slab: Slab, beam: Illumination, limited: bool) -> Tensor:
+        """Return P(k); a beam off the normal by t, in 1/Å, has |k + t|^2 - |t|^2 in the place of k^2."""
         along_y, along_x = frequencies(grid, slab.box)
         turn = -1j * np.pi * wavelength(beam.energy_kev) * slab.slice_thickness
-        values = np.exp(turn * along_y**2) * np.exp(turn * along_x**2)
+        tilt_x, tilt_y = (angle / wavelength(beam.energy_kev) for angle in beam.tilt)
+        values = np.exp(turn * along_y * (along_y + 2.0 * tilt_y)) * np.exp(turn * along_x * (along_x + 2.0 * tilt_x))
         if limited:
             values *= along_y**2 + along_x**2 < self.q_max(grid, slab.box) ** 2
         return torch.from_numpy(values.astype(np.complex64)).to(self.device)

@@ -8,8 +8,11 @@ and the slice thickness. docs/simulation.md lists what is kept and what is not.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -18,7 +21,7 @@ from numpy.typing import NDArray
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import ConfigError, DataError
 from sgexp.simulation.physics import wavelength
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.schema import ProtocolConfig, SimulationConfig
 
 ZONES = 3  # the layout of the data set has room for exactly three patterns
 CU_K_ALPHA = 1.54184  # angstrom, the mean of K-alpha 1 and 2
@@ -43,7 +46,9 @@ class Zone:
 
     ``uvw`` is the beam direction in the direct lattice; ``y_dir`` (3,) the direct-lattice direction whose part
     perpendicular to the beam points along +y; ``d`` in Å; ``semi_angle`` in rad; ``axes`` (3, 3) the Cartesian unit
-    vectors x, y, z of the slab as rows, z along the beam.
+    vectors x, y, z of the slab as rows, z along the beam. ``slicing`` is the thickness of a slice in Å and how many
+    there are; None: what d and the settings say. ``mistilt`` (x, y) in rad is by how much the beam misses the zone.
+    ``recorded`` goes into the file, one value of each name for a zone.
     """
 
     uvw: tuple[int, int, int]
@@ -51,6 +56,9 @@ class Zone:
     d: float
     semi_angle: float
     axes: Array
+    slicing: tuple[float, int] | None = None
+    mistilt: tuple[float, float] = (0.0, 0.0)
+    recorded: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class Slab:
         return self.slices * self.slice_thickness
 
 
-def check_sampling(config: SimulationConfig) -> None:
+def check_sampling(config: ProtocolConfig) -> None:
     """Refuse settings that contradict one another, such as a grid coarser than 0.4 Å a pixel."""
     if (said := config.contradiction("simulation")) is not None:
         raise ConfigError(said)
@@ -80,22 +88,33 @@ def check_sampling(config: SimulationConfig) -> None:
 
 def zones(crystal: Crystal, config: SimulationConfig) -> list[Zone]:
     """Return the three zones of a crystal; ``DataError`` when the protocol has none for it."""
-    longest = float(crystal.abc.max())
-    if config.max_cell_edge is not None and longest >= config.max_cell_edge:
-        raise DataError(
-            f"{crystal.name}: its cell edge of {longest:.2f} Å is not below the limit {config.max_cell_edge:g} Å."
-        )
+    check_cell_edge(crystal, config)
+    reference = wavelength(config.reference_energy_kev)
+    if config.uvw is not None:
+        spacings = [1.0 / float(np.linalg.norm(np.linalg.inv(crystal.cell) @ row)) for row in config.uvw]
+        return [
+            _zone(crystal, np.array(row), d, semi_angle=config.overlap * reference / (2.0 * d))
+            for row, d in zip(config.uvw, spacings, strict=True)
+        ]
     lines = powder_pattern(crystal)
     if len(lines.d) < ZONES:
         raise DataError(
             f"{crystal.name}: only {len(lines.d)} X-ray reflections below 2 theta = {_MAX_TWO_THETA:g}°, "
             f"{ZONES} are needed."
         )
-    reference = wavelength(config.reference_energy_kev)
     return [
         _zone(crystal, hkl, d, semi_angle=config.overlap * reference / (2.0 * d))
         for hkl, d in zip(lines.hkl[:ZONES], lines.d[:ZONES].tolist(), strict=True)
     ]
+
+
+def check_cell_edge(crystal: Crystal, config: ProtocolConfig) -> None:
+    """Refuse a crystal with a cell edge at or above the limit that is set."""
+    longest = float(crystal.abc.max())
+    if config.max_cell_edge is not None and longest >= config.max_cell_edge:
+        raise DataError(
+            f"{crystal.name}: its cell edge of {longest:.2f} Å is not below the limit {config.max_cell_edge:g} Å."
+        )
 
 
 def _zone(crystal: Crystal, hkl: NDArray[np.int64], d: float, semi_angle: float) -> Zone:
@@ -201,16 +220,18 @@ def slab_axes(cell: Array, uvw: NDArray[np.int64], y_dir: Array) -> Array:
     return np.stack([np.cross(y, z), y, z])
 
 
-def cut_slab(crystal: Crystal, zone: Zone, config: SimulationConfig) -> Slab:
+def cut_slab(crystal: Crystal, zone: Zone, config: ProtocolConfig) -> Slab:
     """Cut the atoms of a box x box x thickness slab out of the crystal, a corner on the lattice origin.
 
-    The thickness is rounded down to whole slices of thickness d, as namsa does; with ``max_slice`` each of them is
-    split evenly until it is thin enough.
+    Unless the zone has slices of its own, the thickness is rounded down to whole slices of thickness d, as namsa does;
+    with ``max_slice`` each of them is split evenly until it is thin enough.
     """
-    coarse = whole_slices(zone, config)
-    split = 1 if config.max_slice is None else int(np.ceil(zone.d / config.max_slice - 1e-9))
     numbers, positions = atoms_in_box(crystal, zone.axes, np.array([config.box, config.box, depth(zone, config)]))
-    return Slab(numbers, positions, (config.box, config.box), zone.d / split, coarse * split)
+    if zone.slicing is not None:
+        return Slab(numbers, positions, (config.box, config.box), *zone.slicing)
+    assert isinstance(config, SimulationConfig)
+    split = 1 if config.max_slice is None else int(np.ceil(zone.d / config.max_slice - 1e-9))
+    return Slab(numbers, positions, (config.box, config.box), zone.d / split, whole_slices(zone, config) * split)
 
 
 def whole_slices(zone: Zone, config: SimulationConfig) -> int:
@@ -218,8 +239,11 @@ def whole_slices(zone: Zone, config: SimulationConfig) -> int:
     return max(1, int(config.thickness / zone.d + 1e-9))
 
 
-def depth(zone: Zone, config: SimulationConfig) -> float:
-    """Return the thickness of a slab in Å, a whole number of slices of thickness d."""
+def depth(zone: Zone, config: ProtocolConfig) -> float:
+    """Return the thickness of a slab in Å, a whole number of slices."""
+    if zone.slicing is not None:
+        return zone.slicing[0] * zone.slicing[1]
+    assert isinstance(config, SimulationConfig)
     return whole_slices(zone, config) * zone.d
 
 
@@ -304,6 +328,11 @@ def _is_translation(crystal: Crystal, shift: Array, tolerance: float = 0.02) -> 
         if (np.linalg.norm(apart @ crystal.cell, axis=2).min(axis=1) > tolerance).any():
             return False
     return True
+
+
+def name_key(name: str) -> int:
+    """Return 64 bits of a material's name that are the same in every process (unlike ``hash``)."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def holz_radius(repeat: float, energy_kev: float) -> float:

@@ -84,22 +84,19 @@ def not_a_range(limits: list[float], key: str) -> str | None:
 
 
 @dataclass(kw_only=True)
-class SimulationConfig:
-    """The SMC-19 protocol: what a stack of three patterns of one crystal at one beam energy is."""
+class ProtocolConfig:
+    """What all protocols have in common: grid, probes, energies, atoms' motion, files, engine and detector."""
 
     grid: int = bounded(128, low=16, high=4096)
     box: float = bounded(50.0, low=5.0, high=1000.0)  # angstrom
     pixels: int = bounded(64, low=8, high=2048)
     probes: int = bounded(1, low=1, high=4096)
-    thickness: float = bounded(100.0, low=1.0, high=10_000.0)  # angstrom
-    max_slice: float | None = bounded(None, low=0.1, high=20.0)  # angstrom; None: each zone's d, as in SMC-19
     energies_kev: list[float] = bounded([100.0 + 10.0 * k for k in range(10)], low=20.0, high=1000.0)
     energies_per_material: int = bounded(1, low=1, high=100)
-    reference_energy_kev: float = bounded(100.0, low=20.0, high=1000.0)
-    overlap: float = bounded(0.5, low=0.01, high=5.0)  # semi-angle over the Bragg angle lambda / (2 d)
     aperture_edge: float = bounded(80.0, low=1.0, high=1e4)  # angstrom
     displacement: float = bounded(0.07, low=0.0, high=1.0)  # angstrom, rms along each axis
     max_cell_edge: float | None = bounded(None, low=1.0, high=1000.0)  # angstrom; None: no limit (SMC-19: 10)
+    uvw: list[list[int]] | None = bounded(None, low=-100, high=100)  # three beam directions; None: the protocol's
     seed: int = bounded(1, low=0, high=2**31 - 1)
     processes: int | None = bounded(None, low=1, high=1024)  # None: one for each core
     materials_per_file: int = bounded(40, low=1, high=100_000)
@@ -126,11 +123,49 @@ class SimulationConfig:
                 f"{key}.energies_per_material={self.energies_per_material}, but {key}.energies_kev lists "
                 f"{len(self.energies_kev)}: set size.energies_per_material to {len(self.energies_kev)} or less"
             )
+        if self.uvw is not None and (len(self.uvw) != 3 or any(len(row) != 3 or not any(row) for row in self.uvw)):
+            return f"{key}.uvw must list three beam directions, such as [[0,0,1],[1,1,0],[1,1,1]]: a sample has three"
         return None
 
 
+@dataclass(kw_only=True)
+class SimulationConfig(ProtocolConfig):
+    """The SMC-19 protocol: what a stack of three patterns of one crystal at one beam energy is."""
+
+    thickness: float = bounded(100.0, low=1.0, high=10_000.0)  # angstrom
+    max_slice: float | None = bounded(None, low=0.1, high=20.0)  # angstrom; None: each zone's d, as in SMC-19
+    reference_energy_kev: float = bounded(100.0, low=20.0, high=1000.0)
+    overlap: float = bounded(0.5, low=0.01, high=5.0)  # semi-angle over the Bragg angle lambda / (2 d)
+
+
+@dataclass(kw_only=True)
+class BlindConfig(ProtocolConfig, Component):
+    """What a microscope gives of an unknown crystal: nothing but its lattice decides what is recorded."""
+
+    target: ClassVar[str] = "sgexp.simulation.blind.zones"
+
+    energies_kev: list[float] = bounded(
+        [60.0, 80.0, 100.0, 120.0, 150.0, 180.0, 200.0, 230.0, 260.0, 300.0], low=20.0, high=1000.0
+    )
+    thickness: list[float] = bounded([50.0, 1500.0], low=1.0, high=10_000.0)  # angstrom, lowest and highest
+    max_slice: float = bounded(1.0, low=0.1, high=20.0)  # angstrom
+    apertures_mrad: list[float] = bounded([1.0, 2.0, 3.5, 5.0, 7.0, 10.0], low=0.1, high=100.0)
+    max_tilt: float = bounded(30.0, low=1.0, high=90.0)  # degree
+    mistilt_mrad: list[float] = bounded([0.0, 5.0], low=0.0, high=100.0)  # lowest and highest
+    detector: Component = field(default_factory=CameraDetector)
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse what no protocol can have, no aperture at all, and ranges that are none."""
+        if not self.apertures_mrad:
+            return f"{key}.apertures_mrad is empty: list at least one semi-angle in mrad"
+        for name in ("thickness", "mistilt_mrad"):
+            if (said := not_a_range(getattr(self, name), f"{key}.{name}")) is not None:
+                return said
+        return ProtocolConfig.contradiction(self, key)
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
-    "simulation": (SimulationConfig,),
+    "simulation": (SimulationConfig, BlindConfig),
     "simulation/engine": (MultisliceEngine, TiltEngine),
     "simulation/detector": (IdealDetector, CameraDetector),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Protocol
@@ -14,10 +13,11 @@ import sgexp
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import DataError
 from sgexp.schema import build
-from sgexp.simulation import protocol
+from sgexp.simulation import blind, protocol
 from sgexp.simulation.detector import Instrument
 from sgexp.simulation.multislice import ZonePattern
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.protocol import name_key
+from sgexp.simulation.schema import BlindConfig, ProtocolConfig, SimulationConfig
 
 _OF_THE_DETECTOR = 7  # keeps its random numbers apart from those of the thermal displacements
 
@@ -31,7 +31,7 @@ class Engine(Protocol):
         self,
         crystal: Crystal,
         zone: protocol.Zone,
-        config: SimulationConfig,
+        config: ProtocolConfig,
         energy_kev: float,
         rng: np.random.Generator,
     ) -> ZonePattern:
@@ -65,6 +65,8 @@ class CBEDStack:
         (3,) bool: zones that the engine left to multislice, because their cells are too large for it.
     instrument
         What a detector did to the patterns, by name, (3, ...) each; empty for ideal patterns.
+    recorded
+        What the protocol chose for each zone and nobody is told, by name, (3, ...) each; empty for SMC-19's.
     """
 
     patterns: np.ndarray
@@ -84,6 +86,7 @@ class CBEDStack:
     engine: str
     fallback: np.ndarray
     instrument: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
 
     @property
     def holz_inside(self) -> np.ndarray:
@@ -124,11 +127,12 @@ class CBEDStack:
             "holz_inside": self.holz_inside,
             "scattered_out": self.scattered_out,
             **self.instrument,
+            **self.recorded,
         }
 
 
 def simulate(
-    crystal: Crystal, config: SimulationConfig, engine: Engine, energy_kev: float, seed: int | None = None
+    crystal: Crystal, config: ProtocolConfig, engine: Engine, energy_kev: float, seed: int | None = None
 ) -> CBEDStack:
     """Return the stack of one crystal at one energy; ``DataError`` when the crystal cannot be simulated.
 
@@ -138,11 +142,11 @@ def simulate(
     """
     protocol.check_sampling(config)
     seed = config.seed if seed is None else seed
-    all_zones = protocol.zones(crystal, config)
+    all_zones = zones_of(crystal, config, energy_kev, seed)
     grid, box = (config.grid, config.grid), (config.box, config.box)
     made = []
     for index, zone in enumerate(all_zones):
-        rng = np.random.default_rng([seed, _name_key(crystal.name), index, round(1e3 * energy_kev)])
+        rng = np.random.default_rng([seed, name_key(crystal.name), index, round(1e3 * energy_kev)])
         made.append(engine.zone_pattern(crystal, zone, config, energy_kev, rng))
         if not np.isfinite(made[-1].pattern).all():
             raise DataError(f"{crystal.name}: the pattern of zone {zone.uvw} at {energy_kev:g} keV is not finite.")
@@ -167,26 +171,39 @@ def simulate(
         engine=engine.name,
         fallback=np.array([one.engine != engine.name for one in made]),
         instrument=instrument,
+        recorded=_recorded(all_zones, config),
     )
 
 
+def _recorded(zones: list[protocol.Zone], config: ProtocolConfig) -> dict[str, Any]:
+    """Return what the protocol chose for each zone, by name; nothing for SMC-19's, where nothing is chosen."""
+    if isinstance(config, SimulationConfig):
+        return {}
+    return {"protocol": "blind"} | {
+        name: np.array([zone.recorded[name] for zone in zones]) for name in zones[0].recorded
+    }
+
+
+def zones_of(crystal: Crystal, config: ProtocolConfig, energy_kev: float, seed: int) -> list[protocol.Zone]:
+    """Return the three zones of a sample, by the protocol that the settings are for."""
+    if isinstance(config, BlindConfig):
+        return blind.zones(crystal, config, energy_kev, seed)
+    assert isinstance(config, SimulationConfig)
+    return protocol.zones(crystal, config)
+
+
 def detected(
-    ideal: np.ndarray, name: str, config: SimulationConfig, energy_kev: float, seed: int
+    ideal: np.ndarray, name: str, config: ProtocolConfig, energy_kev: float, seed: int
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Return computed patterns (3, N, N) as the detector stores them, (3, pixels, pixels), and what it records."""
     detector: Instrument = build(config.detector)
     stored = np.stack([bin_pattern(pattern, config.pixels, centred=not detector.ideal) for pattern in ideal])
     if detector.ideal:
         return stored, {}
-    key = np.random.SeedSequence([seed, _name_key(name), round(1e3 * energy_kev), _OF_THE_DETECTOR])
+    key = np.random.SeedSequence([seed, name_key(name), round(1e3 * energy_kev), _OF_THE_DETECTOR])
     stored, settings = detector.record(stored, int(key.generate_state(1, np.uint64)[0] >> np.uint64(1)))
     named = {f"detector_{setting}": value for setting, value in settings.items()}
     return stored, {"detector": detector.name} | named
-
-
-def _name_key(name: str) -> int:
-    """Return 64 bits of a material's name that are the same in every process (unlike ``hash``)."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def bin_pattern(pattern: np.ndarray, pixels: int, centred: bool = False) -> np.ndarray:

@@ -28,7 +28,7 @@ from sgexp.simulation.cells import ZoneCell, periodic_cell, zone_cell
 from sgexp.simulation.multislice import Multislice, ZonePattern, batched_rows
 from sgexp.simulation.physics import phase_of_form_factor, wavelength
 from sgexp.simulation.potential import form_factor
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.schema import ProtocolConfig
 from sgexp.simulation.thermal import absorptive_form_factor, diffuse_background, smeared_form_factor
 
 Array = NDArray[np.float64]
@@ -120,7 +120,7 @@ class Tilt:
         self,
         crystal: Crystal,
         zone: protocol.Zone,
-        config: SimulationConfig,
+        config: ProtocolConfig,
         energy_kev: float,
         rng: np.random.Generator,
     ) -> ZonePattern:
@@ -135,6 +135,7 @@ class Tilt:
         aperture, edge = zone.semi_angle / wavelength(energy_kev), config.aperture_edge
         radius, q_max = disks.disk_radius(aperture, edge), self.q_max(size, box)
         nodes = disks.tilts(self._degree(zone, config, energy_kev)) * radius
+        nodes = nodes + np.array(zone.mistilt) / wavelength(energy_kev)
         waves, absorbed = amplitudes(grid, slices, energy_kev, nodes, self.device)
         beams = grid.beams.reshape(-1, 2)
         strongest = waves.abs().square().amax(dim=0).numpy()
@@ -146,36 +147,38 @@ class Tilt:
         pattern = picture.numpy() * (ky[:, None] ** 2 + kx[None] ** 2 < q_max**2)
         return ZonePattern(pattern, self.name, float(slices.thickness[0]), float(slices.thickness.sum()))
 
-    def leaves(self, crystal: Crystal, zone: protocol.Zone, config: SimulationConfig, energy_kev: float) -> bool:
+    def leaves(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig, energy_kev: float) -> bool:
         """Say whether a zone is left to multislice: its cell is too large, or the slab too thick for interpolation."""
         _, grid = self._cell(crystal, zone, config)
         return grid.points > self.max_points or self._degree(zone, config, energy_kev) > _MOST_DEGREE
 
-    def _degree(self, zone: protocol.Zone, config: SimulationConfig, energy_kev: float) -> int:
+    def _degree(self, zone: protocol.Zone, config: ProtocolConfig, energy_kev: float) -> int:
         if self.degree is not None:
             return self.degree
         radius = disks.disk_radius(zone.semi_angle / wavelength(energy_kev), config.aperture_edge)
         q_max = self.q_max((config.grid, config.grid), (config.box, config.box))
         return needed_degree(energy_kev, protocol.depth(zone, config), q_max, radius)
 
-    def _cell(self, crystal: Crystal, zone: protocol.Zone, config: SimulationConfig) -> tuple[ZoneCell, Grid]:
+    def _cell(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig) -> tuple[ZoneCell, Grid]:
         """Return ``plane_waves`` of a zone, which all energies of a crystal share."""
         if crystal is not self._crystal:
             self._crystal, self._cells, self._cut = crystal, {}, {}
-        key = (zone.uvw, zone.d, zone.semi_angle, config.grid, config.box, config.aperture_edge, *config.energies_kev)
+        settings = (config.grid, config.box, config.aperture_edge, *config.energies_kev)
+        key = (zone.uvw, zone.axes.tobytes(), zone.semi_angle, zone.mistilt, *settings)
         if key not in self._cells:
             self._cells[key] = self.plane_waves(crystal, zone, config)
         return self._cells[key]
 
-    def _slices(self, zone: protocol.Zone, cell: ZoneCell, grid: Grid, config: SimulationConfig, b: float) -> Slices:
+    def _slices(self, zone: protocol.Zone, cell: ZoneCell, grid: Grid, config: ProtocolConfig, b: float) -> Slices:
         """Return the slices of a zone, which all energies of a crystal share."""
-        key = (zone.uvw, zone.d, grid.shape, grid.limit, config.thickness, b)
+        depth = protocol.depth(zone, config)
+        key = (zone.uvw, zone.axes.tobytes(), grid.shape, grid.limit, depth, b)
         if key not in self._cut:
             absorb = self.thermal == "einstein" and b > 0.0
-            self._cut[key] = cut(cell, grid, protocol.depth(zone, config), self.max_slice, b, absorb)
+            self._cut[key] = cut(cell, grid, depth, self.max_slice, b, absorb)
         return self._cut[key]
 
-    def plane_waves(self, crystal: Crystal, zone: protocol.Zone, config: SimulationConfig) -> tuple[ZoneCell, Grid]:
+    def plane_waves(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig) -> tuple[ZoneCell, Grid]:
         """Return the cell for a zone, with a period of the slab where that is the smaller one, and its plane waves."""
         cell = zone_cell(crystal, zone.uvw, zone.axes)
         layers = 2 * math.ceil(self.laue_reach * cell.repeat) + 1
@@ -186,7 +189,8 @@ class Tilt:
         aperture = zone.semi_angle / wavelength(max(config.energies_kev))
         radius = disks.disk_radius(aperture, config.aperture_edge)
         q_max = self.q_max((config.grid, config.grid), (config.box, config.box))
-        return cell, make_grid(cell, layers, max(q_max + radius, 0.5 / self.sampling))
+        off = math.hypot(*zone.mistilt) / wavelength(max(config.energies_kev))
+        return cell, make_grid(cell, layers, max(q_max + radius, 0.5 / self.sampling) + off)
 
 
 def needed_degree(energy_kev: float, depth: float, q_max: float, radius: float) -> int:

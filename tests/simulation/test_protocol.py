@@ -121,3 +121,14 @@ def test_crystals_that_the_protocol_cannot_do_are_refused_by_name():
         protocol.zones(diamond(), SimulationConfig())
     with pytest.raises(DataError, match="Si: its cell edge"):
         protocol.zones(silicon(), SimulationConfig(max_cell_edge=5.0))
+
+
+def test_beam_directions_can_be_given():
+    config = SimulationConfig(uvw=[[0, 0, 1], [1, 1, 0], [1, 1, 1]])
+    found = protocol.zones(silicon(), config)
+    assert [zone.uvw for zone in found] == [(0, 0, 1), (1, 1, 0), (1, 1, 1)]
+    assert [zone.d for zone in found] == pytest.approx([5.431, 5.431 / 2**0.5, 5.431 / 3**0.5])
+    # A direction that is also the strongest reflection's is the zone that the protocol would have chosen.
+    (chosen,) = [zone for zone in protocol.zones(silicon(), SimulationConfig()) if zone.uvw == (1, 1, 1)]
+    assert chosen.d == pytest.approx(found[2].d) and chosen.semi_angle == pytest.approx(found[2].semi_angle)
+    assert chosen.axes == pytest.approx(found[2].axes)

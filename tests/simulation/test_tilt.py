@@ -87,7 +87,7 @@ def many_probes(crystal, zone, config, count=6):
     rng = np.random.default_rng(0)
     places = np.stack(np.meshgrid(np.arange(count), np.arange(count)), axis=-1).reshape(-1, 2)
     probes = config.box / 2 + ((places + rng.uniform(size=places.shape)) / count - 0.5) * 16.0
-    beam = Illumination(KEV, zone.semi_angle, config.aperture_edge, probes)
+    beam = Illumination(KEV, zone.semi_angle, config.aperture_edge, probes, zone.mistilt)
     return Multislice().pattern(protocol.cut_slab(crystal, zone, config), beam, (config.grid, config.grid))
 
 
@@ -103,6 +103,32 @@ def test_static_patterns_are_those_of_multislice(case):
     q = radii(FINE.grid, (FINE.box, FINE.box))
     assert scattered(ours.pattern, reference, q, zone.semi_angle, tail=0.1) < 0.05  # 36 probes are not all places
     assert ours.pattern.sum() == pytest.approx(reference.sum(), abs=0.01)
+
+
+def test_a_beam_off_the_zone_gives_the_pattern_of_multislice():
+    crystal = strontium_titanate()
+    zone = replace(protocol.zones(crystal, FINE)[1], mistilt=(6e-3, -3e-3))
+    engine = Tilt(sampling=FINE.box / FINE.grid, max_points=10**6)
+    on, ours = (engine.zone_pattern(crystal, one, FINE, KEV, None) for one in (replace(zone, mistilt=(0, 0)), zone))
+    q = radii(FINE.grid, (FINE.box, FINE.box))
+    reference = many_probes(crystal, zone, FINE)
+    assert scattered(ours.pattern, reference, q, zone.semi_angle, tail=0.1) < 0.05
+    assert scattered(on.pattern, reference, q, zone.semi_angle, tail=0.1) > 0.2
+
+
+def test_an_engine_tells_zones_apart_by_all_that_they_are():
+    crystal, engine, zone = quartz(), Tilt(), protocol.zones(quartz(), SMALL)[0]
+    turned = np.array([zone.axes[1], -zone.axes[0], zone.axes[2]])
+    others = [{"axes": turned}, {"mistilt": (5e-3, 0.0)}, {"slicing": (1.0, 20)}, {"semi_angle": 2e-3}]
+    before = engine.zone_pattern(crystal, zone, SMALL, KEV, None).pattern
+    for change in others:
+        other = replace(zone, **change)
+        again, fresh = (one.zone_pattern(crystal, other, SMALL, KEV, None).pattern for one in (engine, Tilt()))
+        assert np.array_equal(again, fresh)
+        assert not np.allclose(again, before, rtol=1e-2)
+    # A quarter turn of the crystal turns the picture about the direct beam, which is at [N/2, N/2].
+    picture = engine.zone_pattern(crystal, replace(zone, axes=turned), SMALL, KEV, None).pattern
+    assert picture[1:, 1:] == pytest.approx(np.rot90(before[1:, 1:]), abs=2e-6)
 
 
 def test_patterns_converge_with_the_number_of_tilts():
