@@ -66,6 +66,8 @@ ADDED_LATER: dict[str, dict[str, Any]] = {
 FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.detector": {"_target_": "sgexp.simulation.detector.Ideal"},
     "simulation.uvw": None,
+    "simulation.engine.placement": "exact",
+    "simulation.engine.extent": False,
 }
 
 

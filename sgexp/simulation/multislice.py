@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import ConfigError
-from sgexp.simulation import protocol
+from sgexp.simulation import namsa, protocol
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.potential import slice_phases, transmission
 from sgexp.simulation.protocol import Slab
@@ -40,12 +40,16 @@ class Illumination:
 
 @dataclass(frozen=True)
 class ZonePattern:
-    """One zone's pattern (Ny, Nx) float32, what computed it, and the slab it went through, in Å."""
+    """One zone's pattern (Ny, Nx) float32, what computed it, and the slab it went through, in Å.
+
+    ``box`` (x, y) in Å is the pattern's own, where it is not that of the settings.
+    """
 
     pattern: np.ndarray
     engine: str
     slice_thickness: float
     thickness: float
+    box: tuple[float, float] | None = None
 
 
 class Multislice:
@@ -58,15 +62,21 @@ class Multislice:
         edges); 2/3 rules out every alias and costs a third of the picture.
     device
         "cpu", "cuda", or "auto" (CUDA where there is one).
+    placement
+        "exact", or "pixel": atoms stand on the corner of the pixel that they are in, as in namsa.
+    extent
+        Whether the box is the extent of the displaced atoms, as in namsa, instead of the one asked for.
     """
 
     name = "multislice"
 
-    def __init__(self, band_limit: float = 1.0, device: str = "cpu") -> None:
+    def __init__(
+        self, band_limit: float = 1.0, device: str = "cpu", placement: str = "exact", extent: bool = False
+    ) -> None:
         available = torch.cuda.is_available()
         if device == "cuda" and not available:
             raise ConfigError("simulation.engine.device=cuda, but torch sees no GPU here: use device=cpu or auto.")
-        self.band_limit = band_limit
+        self.band_limit, self.placement, self.extent = band_limit, placement, extent
         self.device = ("cuda" if available else "cpu") if device == "auto" else device
 
     def zone_pattern(
@@ -79,12 +89,16 @@ class Multislice:
         still: bool = False,
     ) -> ZonePattern:
         """Return the pattern of one zone: one frozen thermal configuration drawn with ``rng``, or atoms at rest."""
-        grid, box = (config.grid, config.grid), (config.box, config.box)
-        slab = protocol.cut_slab(crystal, zone, config)
-        moved = protocol.displaced(slab, 0.0 if still else config.displacement, rng)
-        positions = protocol.probe_positions(config.probes, box)
+        grid = (config.grid, config.grid)
+        slab = protocol.displaced(protocol.cut_slab(crystal, zone, config), 0.0 if still else config.displacement, rng)
+        if self.extent:
+            slab = namsa.extent_of_atoms(slab, crystal.name)
+        if self.placement == "pixel":
+            slab = namsa.on_pixels(slab, grid)
+        positions = protocol.probe_positions(config.probes, slab.box)
         beam = Illumination(energy_kev, zone.semi_angle, config.aperture_edge, positions, zone.mistilt)
-        return ZonePattern(self.pattern(moved, beam, grid), self.name, slab.slice_thickness, slab.thickness)
+        box = slab.box if self.extent else None
+        return ZonePattern(self.pattern(slab, beam, grid), self.name, slab.slice_thickness, slab.thickness, box)
 
     def pattern(self, slab: Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
         """Return the pattern averaged over the probes, (Ny, Nx) float32, q = 0 at [Ny/2, Nx/2], q_y down, q_x right."""

@@ -25,6 +25,8 @@ class MultisliceEngine(Component):
     target: ClassVar[str] = "sgexp.simulation.multislice.Multislice"
 
     band_limit: float = bounded(1.0, low=0.1, high=1.0)  # radius of the band limit over the Nyquist frequency
+    placement: str = one_of("exact", "exact", "pixel")  # where atoms stand
+    extent: bool = False  # whether the box is the extent of the displaced atoms
     device: str = one_of("cpu", "cpu", "cuda", "auto")
 
 

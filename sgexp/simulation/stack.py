@@ -60,7 +60,8 @@ class CBEDStack:
     scattered_out
         (3,) fraction of the beam that the band limit took.
     q_pixel, q_max
-        1/Å a pixel, and the radius of the band limit in 1/Å.
+        1/Å a pixel, and the radius of the band limit in 1/Å; (3, 2), along q_x and q_y, and (3,) where every pattern
+        has a box of its own.
     fallback
         (3,) bool: zones that the engine left to multislice, because their cells are too large for it.
     instrument
@@ -79,8 +80,8 @@ class CBEDStack:
     thickness: np.ndarray
     holz_radius: np.ndarray
     scattered_out: np.ndarray
-    q_pixel: float
-    q_max: float
+    q_pixel: float | np.ndarray
+    q_max: float | np.ndarray
     displacement: float
     seed: int
     engine: str
@@ -150,6 +151,7 @@ def simulate(
         made.append(engine.zone_pattern(crystal, zone, config, energy_kev, rng))
         if not np.isfinite(made[-1].pattern).all():
             raise DataError(f"{crystal.name}: the pattern of zone {zone.uvw} at {energy_kev:g} keV is not finite.")
+    own = None if any(one.box is None for one in made) else np.array([one.box for one in made])
     patterns, instrument = detected(np.stack([one.pattern for one in made]), crystal.name, config, energy_kev, seed)
     return CBEDStack(
         patterns=patterns,
@@ -164,8 +166,8 @@ def simulate(
             [protocol.holz_radius(protocol.beam_repeat(crystal, zone.uvw), energy_kev) for zone in all_zones]
         ),
         scattered_out=np.array([max(0.0, 1.0 - float(one.pattern.sum(dtype=np.float64))) for one in made]),
-        q_pixel=config.grid / config.pixels / config.box,
-        q_max=engine.q_max(grid, box),
+        q_pixel=config.grid / config.pixels / (config.box if own is None else own),
+        q_max=engine.q_max(grid, box) if own is None else np.array([engine.q_max(grid, one) for one in own.tolist()]),
         displacement=config.displacement,
         seed=seed,
         engine=engine.name,
