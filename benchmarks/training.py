@@ -29,6 +29,8 @@ from sgexp.crystallography.groups import SPACE_GROUPS
 from sgexp.data.transforms import Transform
 from sgexp.learning.losses import CrossEntropy
 from sgexp.learning.module import SpaceGroupModule
+from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
+from sgexp.learning.processes import WatchOver
 from sgexp.learning.schema import AdamWConfig, CallbacksConfig, ResNetConfig, SmallNetConfig, TrainerConfig
 from sgexp.learning.trainer import make_trainer
 from sgexp.loading.augment import Augment
@@ -177,7 +179,8 @@ def main() -> None:
         part = {"validation": rows[: asked.processes]}
         data = PatternDataModule(store, labels, part, plan, batch_size=BATCH, eval_batch_size=1, seed=SEED)
         quiet = CallbacksConfig(progress=False)
-        trainer = make_trainer(config, Path(folder), callbacks=quiet, extra_callbacks=[turns])
+        ours = [turns, StopAtBatchEnd(StopRequests(30.0), Path(folder)), WatchOver(config)]  # as task=train has them
+        trainer = make_trainer(config, Path(folder), callbacks=quiet, extra_callbacks=ours)
         trainer.fit(module, datamodule=data)
         if first:
             report(asked, turns, module.model, turns.bare.network)

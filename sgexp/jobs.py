@@ -23,6 +23,7 @@ from sgexp.config import Config, check
 from sgexp.console import console, interrupts_later, progress
 from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
 from sgexp.ranks import tell
+from sgexp.requeue import of_submitit
 from sgexp.run_config import resumed, settled
 from sgexp.runs import AUTO, SWEEP, config_hash
 from sgexp.schema import plain
@@ -74,6 +75,9 @@ class Runner:
         except (Preempted, ProcessLost) as stopped:
             if not self.elsewhere:
                 raise
+            if of_submitit():  # no result yet: Slurm starts it again, or it leaves the queue, and the sweep sees that
+                tell(UserError(str(stopped)))
+                raise SystemExit(stopped.exit_code) from None
             raise UserError(str(stopped)) from None  # the sweep waits to hear of it
         except SystemExit as ended:  # Lightning answers Ctrl-C with sys.exit(1)
             raise KeyboardInterrupt if isinstance(ended.__context__, KeyboardInterrupt) else ended from ended

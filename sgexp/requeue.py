@@ -23,15 +23,21 @@ def due(heard: signal.Signals | None) -> bool:
     return heard is not None and heard == getattr(signal, "SIGUSR1", None)
 
 
+def of_submitit(environment: Mapping[str, str] | None = None) -> bool:
+    """Say whether this process is a job that submitit has handed to Slurm."""
+    env = os.environ if environment is None else environment
+    return env.get("SUBMITIT_EXECUTOR") == "slurm"
+
+
 def requeue_command(record: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> list[str] | None:
     """Return what asks Slurm to start this job again, or None where that must not be asked.
 
-    A start asks once (``requeued`` of ``record``, a run's or a sweep's), and the jobs of a sweep do not: they share
-    theirs, for which the sweep asks.
+    A start asks once (``requeued`` of ``record``, a run's or a sweep's). The jobs of a sweep that runs inside a job of
+    Slurm do not: they share it, and the sweep asks for them. Those that submitit hands to Slurm have one of their own.
     """
     env = os.environ if environment is None else environment
     start = slurm_start(env)
-    if start is None or record.get("requeued") == start or SWEEP in env:
+    if start is None or record.get("requeued") == start or (SWEEP in env and not of_submitit(env)):
         return None
     job = start[0]
     if "SLURM_ARRAY_JOB_ID" in env:  # the number of one of its tasks is that of the whole array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,12 @@ from torch.optim import Optimizer
 from sgexp.console import interrupts_not_inherited
 from sgexp.learning import watching
 
+# What DDP calls its copying of buffers before each step, since PyTorch 2.13 and before.
+_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(nn.parallel.DistributedDataParallel).parameters
+)
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -52,11 +59,37 @@ class _ShieldedLaunch:
         self._launcher._call_children_scripts = start_shielded
 
 
-class Processes(_ShieldedLaunch, DDPStrategy):
-    """Lightning's DDP: each process holds the whole network and sees its share of every batch."""
+class _OneJudged:
+    """Has every process judge one network: that with the first process's buffers, such as running statistics."""
+
+    model: nn.Module | None
+
+    def on_validation_start(self) -> None:
+        """Judge one network."""
+        self._share_buffers()
+
+    def on_predict_start(self) -> None:
+        """Judge one network."""
+        self._share_buffers()
+
+    def _share_buffers(self) -> None:
+        assert self.model is not None
+        for buffer in self.model.buffers():
+            dist.broadcast(buffer, src=0)
 
 
-class ShardingProcesses(_ShieldedLaunch, ModelParallelStrategy):
+class Processes(_OneJudged, _ShieldedLaunch, DDPStrategy):
+    """Lightning's DDP: each process holds the whole network and sees its share of every batch.
+
+    DDP would copy the first process's buffers to all others before every step. Batch normalisation does not look at
+    them while it trains, so they are copied before the network is judged: same numbers, one exchange a step less.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs | {_BUFFERS: False})
+
+
+class ShardingProcesses(_OneJudged, _ShieldedLaunch, ModelParallelStrategy):
     """Fully sharded data parallel (PyTorch's FSDP2, by Lightning's ModelParallelStrategy).
 
     Each process keeps its share of every weight, gradient and moment, and borrows the others' while it needs them: for
@@ -103,19 +136,6 @@ class ShardingProcesses(_ShieldedLaunch, ModelParallelStrategy):
             named = _renamed(state, dict(enumerate(names)))
             set_optimizer_state_dict(self.model, _bare(optimizer), named, options=_WHOLE)
         return checkpoint
-
-    def on_validation_start(self) -> None:
-        """Judge one network."""
-        self._share_buffers()
-
-    def on_predict_start(self) -> None:
-        """Judge one network."""
-        self._share_buffers()
-
-    def _share_buffers(self) -> None:
-        assert self.model is not None
-        for buffer in self.model.buffers():
-            dist.broadcast(buffer, src=0)
 
 
 def _bare(optimizer: Optimizer) -> Optimizer:

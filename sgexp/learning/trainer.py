@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import Strategy
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
+from torch import nn
 from torch.utils.data import DataLoader
 
 from sgexp.errors import ConfigError
@@ -57,6 +58,9 @@ class Trainer(pl.Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._signal_connector = _NoSignalHandlers(self)
+        # Before every step its loop tells all processes whether the first one heard SIGTERM, which is never so here
+        # (`_NoSignalHandlers`); a GPU would wait for the answer.
+        self.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Train."""
@@ -158,6 +162,20 @@ def make_trainer(
             *_callbacks(callbacks or CallbacksConfig(), logger or RunLogger(), run_dir, best_from),
             *extra_callbacks,
         ],
+    )
+
+
+def own_share_note(config: TrainerConfig, network: nn.Module) -> str | None:
+    """Say where ``trainer.sync_batchnorm`` is asked for in vain: PyTorch has it for GPUs only."""
+    on_gpu, devices = choose_devices(config)
+    processes = devices * config.nodes
+    if on_gpu or processes == 1 or not config.sync_batchnorm:
+        return None
+    if not any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules()):
+        return None
+    return (
+        f"batch normalisation is over {config.batch_size // processes} draws, each process's own share of a batch: "
+        "CPUs have no trainer.sync_batchnorm (model.norm=group trains alike on any number of processes)"
     )
 
 

@@ -7,6 +7,7 @@ would wait for ever for a job that was killed.
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import subprocess
 import time
@@ -20,7 +21,8 @@ _ARRIVAL_SECONDS = 15.0  # what a node has written another may see seconds later
 
 @contextmanager
 def awaited_one_by_one(failed: Callable[[str], Any]) -> Iterator[None]:
-    """Have submitit's jobs return ``failed(why)`` where they would raise."""
+    """Have submitit's jobs return ``failed(why)`` where they would raise, and be warned as runs hear it."""
+    os.environ.setdefault("SUBMITIT_PREEMPT_SIGNAL", "USR1")  # read at import, here and by the jobs; its own is USR2
     from submitit import Job, SlurmJob
 
     logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns every other second where there are no accounts

@@ -24,7 +24,7 @@ from sgexp.learning.optimizers import for_batch
 from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
 from sgexp.learning.schema import TimmConfig
 from sgexp.learning.stages import Stages, StageSwitch
-from sgexp.learning.trainer import choose_devices, make_trainer, predict
+from sgexp.learning.trainer import choose_devices, make_trainer, own_share_note, predict
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.ranks import place
 from sgexp.report import terminal
@@ -124,6 +124,8 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
         ],
         best_from=0 if second is None else second.begins,
     )
+    if run.writes and (own_share := own_share_note(config.trainer, module)):
+        console.print(f"[yellow]{own_share}[/yellow]")
     announce(trainer, module, datamodule, plan, data.store)
     if config.trainer.compile:
         module.model.compile()  # in place: checkpoints do not know of it

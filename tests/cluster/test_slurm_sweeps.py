@@ -66,6 +66,28 @@ def test_an_array_of_jobs_tells_of_each_how_it_ended_and_shares_no_folder(slurm,
 
 
 @pytest.mark.slow
+def test_a_job_of_an_array_that_slurm_warns_is_requeued_once_and_the_sweep_waits_for_it(slurm, tmp_path):
+    words = [*TINY, "hydra/launcher=submitit_slurm", "trainer.epoch_draws=200", "trainer.epochs=2", "seed=1,2"]
+    process = start("-m", *words, cwd=tmp_path)
+
+    def training():
+        assert process.poll() is None, process.communicate()
+        return [folder for folder in runs(tmp_path) if (folder / "metrics.csv").exists()]
+
+    warned = wait_until(training, "a training")[0]
+    job = result(warned)["slurm"][0]
+    slurm_says("scancel", "--signal=USR1", job)  # what submitit has ordered: --signal=USR1@120
+    wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
+    assert result(warned)["status"] == "interrupted" and result(warned)["requeued"] == [job, "0"]
+    ended = end(process)
+    assert ended.code == 0, ended.err
+    assert details(job)["Restarts"] == "1" and result(warned)["slurm"] == [job, "1"]
+    assert len(runs(tmp_path)) == 2
+    assert [result(folder)["status"] for folder in runs(tmp_path)] == ["finished", "finished"]
+    assert {job["state"] for job in jobs(tmp_path).values()} == {"finished"}
+
+
+@pytest.mark.slow
 def test_a_sweep_inside_one_job_is_requeued_once_and_goes_on(slurm, choices, tmp_path):
     words = ["-m", *choices, *TINY, "trainer.epoch_draws=200", "seed=1,2", "trainer.epochs=2"]
     line = shlex.join(["srun", "--ntasks=1", sys.executable, "-m", "sgexp", *words])

@@ -101,6 +101,7 @@ def test_a_process_that_is_killed_takes_the_run_down_with_one_message(tmp_path):
     ended = end(process)
     folder = only_run(tmp_path)
     assert ended.code == 75, ended.err
+    assert ended.words.count("batch normalisation is over 5 draws, each process's own share of a batch") == 1
     assert f"process 1 of the run (pid {lost}) was ended from outside by SIGKILL" in ended.sentence
     assert f"go on with: python -m sgexp resume={folder.relative_to(tmp_path)}" in ended.sentence
     assert result(folder)["status"] == "interrupted"
@@ -112,9 +113,16 @@ def test_a_process_that_is_killed_takes_the_run_down_with_one_message(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="processes are found in /proc")
-def test_a_process_that_hangs_takes_the_run_down_with_one_message(tmp_path):
-    words = ("trainer.epochs=600", "callbacks.progress=false", "logger=none", "trainer.lost_seconds=5")
-    process = start("size=tiny", *DDP, *words, cwd=tmp_path)
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_a_process_that_hangs_takes_the_run_down_with_one_message(trainer, tmp_path):
+    words = (
+        f"trainer={trainer}",
+        "trainer.epochs=600",
+        "callbacks.progress=false",
+        "logger=none",
+        "trainer.lost_seconds=5",
+    )
+    process = start("size=tiny", *DDP[1:], *words, cwd=tmp_path)
     histories = tmp_path / "outputs" / "train"
     wait_for(lambda: any(len(path.read_text().splitlines()) > 2 for path in histories.glob("*/metrics.csv")), process)
     os.kill(second_process(process), signal.SIGSTOP)
