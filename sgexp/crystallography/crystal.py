@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,12 @@ from sgexp.errors import DataError
 
 SYMPRECS = (0.001, 0.01, 0.1)
 """Tolerances of the three space-group labels, in angstrom (spglib's ``symprec``)."""
+
+CLOSEST = 0.5
+"""Atoms nearer to each other than this cannot both be there, angstrom (the shortest bond, H-H, is 0.74)."""
+
+MOST_ATOMS = 5000
+"""Larger cells are refused: finding symmetry and contacts takes memory and time that grow with the square."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,3 +134,22 @@ def group_number(crystal: Crystal, symprec: float) -> int:
     """Return the group number that spglib finds with a tolerance of ``symprec`` angstrom, or 0."""
     found = dataset(crystal.cell, crystal.positions, crystal.numbers, symprec)
     return 0 if found is None else int(found.number)
+
+
+def checked(
+    path: Path, cell: NDArray[np.float64], numbers: NDArray[np.int64], positions: NDArray[np.float64]
+) -> Crystal:
+    """Return the crystal that a file describes, named after it and labelled; ``DataError`` where it cannot be one."""
+    crystal = Crystal.from_arrays(cell, numbers, positions, name=path.stem, space_groups=(1, 1, 1))
+    for i in range(len(crystal) - 1):
+        difference = crystal.positions[i + 1 :] - crystal.positions[i]
+        difference -= np.round(difference)
+        distance = np.sqrt(((difference @ crystal.cell) ** 2).sum(axis=1))
+        if distance.min() < CLOSEST:  # disorder written without occupancies
+            j = i + 1 + int(distance.argmin())
+            pair = " and ".join(ELEMENTS[int(crystal.numbers[k])].symbol for k in (i, j))
+            raise DataError(
+                f"{path}: {pair} atoms stand {distance.min():.2f} A apart; "
+                "remove the disorder, or give coordinates with more digits."
+            )
+    return crystal.relabelled()

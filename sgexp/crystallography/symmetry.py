@@ -57,6 +57,20 @@ def primitive(
     return np.asarray(found[0]), np.asarray(found[1]), np.asarray(found[2], dtype=np.int64)
 
 
+def conventional(
+    cell: NDArray[np.float64], positions: NDArray[np.float64], numbers: NDArray[np.int64], symprec: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return cell, positions and numbers of the conventional cell, no atom moved (as given where spglib finds none)."""
+    structure: Any = (cell, positions, numbers)
+    try:
+        found = spglib.standardize_cell(structure, to_primitive=False, no_idealize=True, symprec=symprec)
+    except spglib.error.SpglibError:
+        found = None
+    if found is None:
+        return cell, positions, numbers
+    return np.asarray(found[0]), np.asarray(found[1]), np.asarray(found[2], dtype=np.int64)
+
+
 def orbit(
     site: NDArray[np.float64],
     rotations: NDArray[np.float64],

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from filelock import FileLock, Timeout
 
 from sgexp.console import console
-from sgexp.crystallography.cif import cif_files
+from sgexp.crystallography.files import structure_files
 from sgexp.crystallography.population import POPULATION_VERSION
 from sgexp.data.catalog import Catalog, build_catalog, find_files
 from sgexp.errors import DataError
@@ -66,7 +66,7 @@ class Crystals:
     root
         Folder of all such data.
     materials, cifs, seed
-        Which crystals: how many, from which folder of CIF files instead of the built-in ones, drawn with which seed.
+        Which crystals: how many, from which folder of files instead of the built-in ones, drawn with which seed.
     max_bad_fraction
         Give up when more of the samples cannot be used.
     """
@@ -139,8 +139,8 @@ class _waited_for:
 
 
 def _listing(folder: Path) -> list[list[str | int]]:
-    """Return name, size and modification time of the CIF files: what tells that the folder has changed."""
-    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in cif_files(folder.expanduser())]
+    """Return name, size and modification time of the structure files: what tells that the folder has changed."""
+    return [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in structure_files(folder.expanduser())]
 
 
 def _data_sizes(folder: Path) -> dict[str, int]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sgexp.console import console, progress
-from sgexp.crystallography.cif import read_cif_folder
 from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.files import read_structures
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import BadSample, Catalog
 from sgexp.data.packed import PackedStore
@@ -113,19 +113,19 @@ def simulate_into(folder: Path, config: Config) -> None:
 
 
 def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
-    """Return the crystals of a folder of CIF files, or so many from the built-in library and its families."""
+    """Return the crystals of a folder of structure files, or so many from the built-in library and its families."""
     if cifs is None:
         with progress(transient=True) as bar:
             task = bar.add_task("building crystals", total=materials)
             return make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
     with progress(transient=True) as bar:
-        task = bar.add_task("reading CIF files", total=None)
-        crystals, refused = read_cif_folder(
+        task = bar.add_task("reading structure files", total=None)
+        crystals, refused = read_structures(
             Path(cifs), progress=lambda done, total: bar.update(task, completed=done, total=total)
         )
     if refused:
-        console.print(f"[yellow]{len(refused)} of the CIF files in {cifs} cannot be used:[/yellow]")
+        console.print(f"[yellow]{len(refused)} of the structure files in {cifs} cannot be used:[/yellow]")
         console.print("\n".join(shortened((f"{path}: {reason}" for path, reason in refused), most=5)))
     if not crystals:
-        raise DataError(f"{cifs} has no CIF file that can be used: give a folder of .cif files of ordered crystals.")
+        raise DataError(f"{cifs} has no file that can be used: give a folder of .cif, .vasp or .xyz files.")
     return crystals

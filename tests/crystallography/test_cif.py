@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sgexp.crystallography import cif
-from sgexp.crystallography.cif import read_cif, read_cif_folder
+from sgexp.crystallography.cif import read_cif
 from sgexp.crystallography.families import same_structure
+from sgexp.crystallography.files import read_structures
 from sgexp.crystallography.library import load_library
 from sgexp.errors import DataError
 
@@ -80,7 +81,7 @@ def test_a_folder_gives_the_good_crystals_and_the_reasons_for_the_bad(tmp_path):
           .replace("0.7858", "0.2142"), "b.CIF")  # fmt: skip
     write(tmp_path, QUARTZ.format(occupancy=0.3), "c.cif")
     write(tmp_path, "readme", "notes.txt")
-    crystals, bad = read_cif_folder(tmp_path)
+    crystals, bad = read_structures(tmp_path)
     assert [crystal.space_group for crystal in crystals] == [154, 152]
     assert {crystal.family for crystal in crystals} == {"a"}, "the two hands of quartz are one family"
     assert [name for name, _ in bad] == ["c.cif"]
@@ -93,7 +94,7 @@ def test_copies_of_a_structure_are_refused_by_the_name_of_the_first(tmp_path):
     write(tmp_path, text.replace("5.4054(4)", "5.51").replace("4.916", "5.01"), "b.CIF")
     write(tmp_path, text.replace("Si1 Si", "Ge1 Ge"), "c.cif")
     steps = []
-    crystals, refused = read_cif_folder(tmp_path, progress=lambda *step: steps.append(step))
+    crystals, refused = read_structures(tmp_path, progress=lambda *step: steps.append(step))
     assert [crystal.name for crystal in crystals] == ["a", "c"]
     assert {crystal.family for crystal in crystals} == {"a"}
     assert refused == [("b.CIF", "is a copy of a.cif")]
@@ -119,14 +120,14 @@ def test_cells_too_large_are_refused_before_they_are_expanded(tmp_path, monkeypa
 
 def test_missing_or_useless_folders_are_refused(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
-        read_cif_folder(tmp_path / "nowhere")
+        read_structures(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no such file"):
         read_cif(tmp_path / "nowhere.cif")
     with pytest.raises(DataError, match=r"no file that ends in \.cif"):
-        read_cif_folder(tmp_path)
+        read_structures(tmp_path)
     write(tmp_path, QUARTZ.format(occupancy=0.3))
-    with pytest.raises(DataError, match=r"none of 1 CIF files can be used; the first: quartz\.cif"):
-        read_cif_folder(tmp_path)
+    with pytest.raises(DataError, match=r"none of 1 files can be used; the first: quartz\.cif"):
+        read_structures(tmp_path)
 
 
 def test_files_written_by_pymatgen_read_back_as_the_same_crystal(tmp_path):
