@@ -17,6 +17,7 @@ from sgexp.report import audit_page
 from sgexp.runs import RunFolder, config_hash, write_json
 from sgexp.schema import build, plain
 from sgexp.simulation.generation import read_failures
+from sgexp.simulation.unreadable import read_unreadable
 from sgexp.tasks import records
 from sgexp.tasks.prepare import cache_folder, simulate_into, simulation_recipe
 from sgexp.tasks.schema import AuditTask
@@ -57,7 +58,7 @@ def survey_of(config: Config, task: AuditTask) -> Survey:
     cache = cache_folder(config)
     catalog = dataset.catalog(cache)
     contents = read_contents(catalog, cache, pixels=task.pixels)
-    missing = {failure.material: failure.reason for failure in read_failures(folder)}
+    missing = {failure.material: failure.reason for failure in read_failures(folder)} | dict(read_unreadable(folder))
     return survey(catalog, contents, split_of(config, catalog, contents), task.pixels, missing)
 
 

@@ -23,6 +23,7 @@ from sgexp.runs import as_before
 from sgexp.schema import build, plain
 from sgexp.simulation.generation import FAILED, generate, read_failures
 from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT
+from sgexp.simulation.unreadable import UNREADABLE, read_unreadable, write_unreadable
 
 if TYPE_CHECKING:
     from sgexp.config import Config
@@ -83,6 +84,7 @@ def prepare_data(config: Config, look: Callable[[Catalog], None] | None = None) 
         BadSample(FAILED, failure.material, failure.reason.removeprefix(f"{failure.material}: "))
         for failure in read_failures(folder)
     ]
+    failed += [BadSample(UNREADABLE, *refused) for refused in read_unreadable(folder)]
     store.catalog = catalog = store.catalog.with_bad(failed)
     materials, groups = len(np.unique(catalog.material)), len(np.unique(catalog.space_group))
     console.print(
@@ -108,16 +110,21 @@ def simulation_recipe(config: Config) -> dict[str, Any]:
 
 def simulate_into(folder: Path, config: Config) -> None:
     """Simulate the data set's crystals into a folder."""
-    crystals = the_crystals(config.dataset.cifs, config.dataset.materials, config.dataset.seed)  # type: ignore[attr-defined]
+    crystals, refused = the_crystals(config.dataset.cifs, config.dataset.materials, config.dataset.seed)  # type: ignore[attr-defined]
+    write_unreadable(folder, refused)
     generate(crystals, folder, config.simulation)
 
 
-def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
-    """Return the crystals of a folder of structure files, or so many from the built-in library and its families."""
+def the_crystals(cifs: str | None, materials: int, seed: int) -> tuple[list[Crystal], list[tuple[str, str]]]:
+    """Return the crystals of a folder of structure files, or so many from the built-in library and its families.
+
+    And (file, reason) of the files that cannot be used.
+    """
     if cifs is None:
         with progress(transient=True) as bar:
             task = bar.add_task("building crystals", total=materials)
-            return make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
+            made = make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
+        return made, []
     with progress(transient=True) as bar:
         task = bar.add_task("reading structure files", total=None)
         crystals, refused = read_structures(
@@ -128,4 +135,4 @@ def the_crystals(cifs: str | None, materials: int, seed: int) -> list[Crystal]:
         console.print("\n".join(shortened((f"{path}: {reason}" for path, reason in refused), most=5)))
     if not crystals:
         raise DataError(f"{cifs} has no file that can be used: give a folder of .cif, .vasp or .xyz files.")
-    return crystals
+    return crystals, refused

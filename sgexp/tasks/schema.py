@@ -24,15 +24,22 @@ class SimulateTask(Component):
     target: ClassVar[str] = "sgexp.tasks.simulate.simulate"
     simulates: ClassVar[bool] = True
 
-    source: str = one_of("population", "population", "library", "cifs")  # which crystals
-    cifs: str | None = None  # folder of CIF files, read when source is cifs
+    source: str = one_of("population", "population", "library", "cifs", "random")  # which crystals
+    cifs: str | None = None  # folder of structure files, read when source is cifs
+    groups: list[int] | None = bounded(None, low=1, high=230)  # of random crystals; None: all 230
+    each: int = bounded(1, low=1, high=100_000)  # random crystals of each group
+    seed: int = bounded(1, low=0, high=2**31 - 1)  # of random crystals
     folder: str | None = None  # where the HDF5 files go; None: a folder beside the cached data
     limit: int | None = bounded(None, low=1)  # simulate at most so many crystals; None: all
 
     def contradiction(self, key: str) -> str | None:
-        """Refuse CIF files that are asked for but not named."""
+        """Refuse files that are asked for but not named, and groups that are named twice or in vain."""
         if self.source == "cifs" and self.cifs is None:
-            return f"{key}.source=cifs needs the folder of CIF files: give {key}.cifs=DIR"
+            return f"{key}.source=cifs needs a folder of .cif, .vasp or .xyz files: give {key}.cifs=DIR"
+        if self.groups is not None and self.source != "random":
+            return f"{key}.groups is for random crystals: give {key}.source=random with it, or leave it out"
+        if self.groups is not None and len(set(self.groups)) != len(self.groups):
+            return f"{key}.groups={self.groups} names a group twice: give each once, and {key}.each=N for N crystals"
         return None
 
 

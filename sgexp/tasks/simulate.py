@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sgexp.console import console
+from sgexp.console import console, progress
 from sgexp.crystallography.library import load_library
+from sgexp.crystallography.random_crystals import random_crystals
 from sgexp.data.schema import CrystalsDataset
 from sgexp.report.terminal import shortened
 from sgexp.simulation.generation import FAILED, generate, settings_fingerprint
+from sgexp.simulation.unreadable import UNREADABLE, write_unreadable
 from sgexp.tasks.prepare import the_crystals
 from sgexp.tasks.schema import SimulateTask
 
@@ -22,9 +24,11 @@ def simulate(config: Config) -> None:
     """Simulate the chosen crystals; started again after an interruption it goes on where it was."""
     task = config.task
     assert isinstance(task, SimulateTask)
-    crystals = choose(task, config)[: task.limit]
+    crystals, refused = choose(task, config)
+    crystals = crystals[: task.limit]
     folder = Path(task.folder) if task.folder else default_folder(task, config, crystals)
     console.print(f"{len(crystals):,} crystals, to {folder}")
+    write_unreadable(folder, refused)
     try:
         made = generate(crystals, folder, config.simulation)
     except KeyboardInterrupt:
@@ -37,6 +41,8 @@ def simulate(config: Config) -> None:
         console.print(
             "\n".join(shortened((f"{failure.material}: {failure.reason}" for failure in made.failed), most=3))
         )
+    if refused:
+        console.print(f"[yellow]{len(refused)} inputs could not be used ({folder / UNREADABLE} lists them)[/yellow]")
     console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
 
 
@@ -46,12 +52,19 @@ def default_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) 
     return Path(config.data_dir) / "simulated" / f"{task.source}-{fingerprint[:10]}"
 
 
-def choose(task: SimulateTask, config: Config) -> list[Crystal]:
-    """Return the crystals that ``task.source`` names."""
+def choose(task: SimulateTask, config: Config) -> tuple[list[Crystal], list[tuple[str, str]]]:
+    """Return the crystals that ``task.source`` names, and (input, reason) of what gives none."""
     if task.source == "cifs":
         return the_crystals(task.cifs, 0, 0)
     if task.source == "library":
-        return load_library(copies=False)
+        return load_library(copies=False), []
+    if task.source == "random":
+        groups = task.groups or list(range(1, 231))
+        with progress(transient=True) as bar:
+            shown = bar.add_task("making random crystals", total=len(groups) * task.each)
+            return random_crystals(
+                groups, task.each, task.seed, progress=lambda done, _: bar.update(shown, completed=done)
+            )
     made = (
         config.dataset
         if isinstance(config.dataset, CrystalsDataset)

@@ -279,6 +279,7 @@ def test_crystals_of_cif_files_are_simulated_in_smc19s_layout_also_after_a_kill(
     files = sorted((tmp_path / "out").glob("*.h5"))
     assert [path.name for path in files] == [f"batch_train_{number}.h5" for number in range(6)]
     assert not list((tmp_path / "out").glob("*.part"))
+    assert "broken.cif,not readable as CIF" in (tmp_path / "out" / "unreadable.csv").read_text()
     assert not (tmp_path / "outputs").exists()
 
     materials = set()

@@ -1,0 +1,70 @@
+"""``task=simulate``: from where crystals come, and what is said of those that give none."""
+
+import csv
+
+import h5py
+import pytest
+
+from sgexp.__main__ import main
+from sgexp.simulation.unreadable import UNREADABLE, read_unreadable, write_unreadable
+
+TINY = ["task=simulate", "size=tiny", "simulation.processes=1"]
+SALT = '2\nLattice="5.6 0 0 0 5.6 0 0 0 5.6" Properties=species:S:1:pos:R:3\nCs 0 0 0\nI 2.8 2.8 2.8\n'
+
+
+@pytest.fixture
+def ask(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["sgexp"])
+
+    def ask(*arguments):
+        code = main([*TINY, f"task.folder={tmp_path / 'made'}", *arguments])
+        return code, capsys.readouterr()
+
+    return ask
+
+
+def samples(folder):
+    found = {}
+    for path in sorted(folder.glob("*.h5")):
+        with h5py.File(path) as file:
+            for group in file.values():
+                found[group.attrs["material"].decode()] = int(group.attrs["space_group"])
+    return found
+
+
+def test_random_crystals_of_chosen_groups_are_simulated(ask, tmp_path):
+    pytest.importorskip("pyxtal")
+    code, said = ask("task.source=random", "task.groups=[75,14]", "task.each=2")
+    assert code == 0, said.err
+    assert samples(tmp_path / "made") == {"random-75-0": 75, "random-75-1": 75, "random-14-0": 14, "random-14-1": 14}
+    assert not (tmp_path / "made" / UNREADABLE).exists()
+
+
+def test_what_cannot_be_read_is_listed_with_the_reason(ask, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "salt.xyz").write_text(SALT)
+    (tmp_path / "in" / "copy.xyz").write_text(SALT)
+    (tmp_path / "in" / "water.xyz").write_text("3\nwater\n")
+    code, said = ask("task.source=cifs", f"task.cifs={tmp_path / 'in'}")
+    assert code == 0, said.err
+    assert samples(tmp_path / "made") == {"copy": 221}
+    with (tmp_path / "made" / UNREADABLE).open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert [row[0] for row in rows] == ["input", "salt.xyz", "water.xyz"]
+    assert "is a copy of copy.xyz" in rows[1][1] and "plain XYZ" in rows[2][1]
+    assert "2 inputs could not be used" in " ".join(said.out.split())
+
+
+def test_groups_belong_to_random_crystals(ask):
+    assert ask("task.groups=[14]")[0] == 2
+    assert ask("task.source=random", "task.groups=[14,14]")[0] == 2
+    assert ask("task.source=random", "task.groups=[231]")[0] == 2
+
+
+def test_the_list_of_what_was_refused_survives_any_name(tmp_path):
+    refused = [("a,b\nc.cif", 'says "no"'), ("[red].cif", "é"), ("\udcff.cif", "no text")]
+    write_unreadable(tmp_path, refused)
+    assert len(read_unreadable(tmp_path)) == 3 and refused[0] in read_unreadable(tmp_path)
+    write_unreadable(tmp_path, [])
+    assert read_unreadable(tmp_path) == [] and not list(tmp_path.iterdir())
