@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 
+import h5py
 import numpy as np
 import pytest
 
 from sgexp.composition import Composer
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.library import load_library
+from sgexp.data.formats.smc19 import scan
+from sgexp.data.samples import SampleHeader
 from sgexp.errors import DataError
 from sgexp.simulation import blind, protocol
 from sgexp.simulation.blind import low_index
+from sgexp.simulation.generation import generate
 from sgexp.simulation.multislice import Multislice
 from sgexp.simulation.schema import BlindConfig, IdealDetector
 from sgexp.simulation.stack import simulate
@@ -163,3 +167,30 @@ def test_the_choice_composes_and_refuses_what_cannot_be():
     assert "apertures_mrad" in replace(SMALL, apertures_mrad=[]).contradiction("simulation")
     assert "uvw" in replace(SMALL, uvw=[[0, 0, 1]]).contradiction("simulation")
     assert "uvw" in replace(SMALL, uvw=[[0, 0, 1], [0, 0, 0], [1, 1, 1]]).contradiction("simulation")
+
+
+def test_files_say_what_the_network_is_not_told(tmp_path):
+    config = replace(SMALL, processes=1, energies_per_material=2)
+    made = generate([silicon(), quartz()], tmp_path, config, progress=False)
+    drawn = {}
+    for name in made.files:
+        assert all(isinstance(header, SampleHeader) for header in scan(made.folder / name))
+        with h5py.File(made.folder / name) as file:
+            for key, group in file.items():
+                energy = float(group.attrs["energy_keV"])
+                assert config.energies_kev[int(key.split("_")[2])] == energy
+                ours = dict(group["sgexp"].attrs)
+                assert ours["protocol"] == "blind" and ours["detector"] == "camera"
+                numbers = {
+                    "thickness",
+                    "mistilt_rad",
+                    "rotation_rad",
+                    "foil_tilt_degree",
+                    "detector_dose",
+                    "B",
+                    "q_pixel",
+                }
+                assert all(np.isfinite(ours[name]).all() for name in numbers)
+                assert len(set(group.attrs["semi_angles_rad"])) == 1  # one aperture a sample
+                drawn[group.attrs["material"], energy] = ours["thickness"]
+    assert len(drawn) == 4 and len({tuple(value) for value in drawn.values()}) == 4  # each sample is a foil of its own
