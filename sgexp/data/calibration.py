@@ -26,7 +26,7 @@ class Calibration:
 
     ``q_width``: width of a picture in 1/Å; ``q_max``: radius of the band limit in 1/Å; ``thickness`` of the crystal in
     Å; ``energy_low``, ``energy_high``: beam energies in keV; ``mean_intensity``: of a stored pixel, as a share of the
-    beam where the files are in such units.
+    beam where the files are in such units; ``thickness_low``, ``thickness_high``: thinnest and thickest sample, in Å.
     """
 
     q_width: float = math.nan
@@ -35,6 +35,8 @@ class Calibration:
     energy_low: float = math.nan
     energy_high: float = math.nan
     mean_intensity: float = math.nan
+    thickness_low: float = math.nan
+    thickness_high: float = math.nan
 
     @classmethod
     def read(cls, record: object) -> Calibration:
@@ -73,7 +75,9 @@ def gathered(scales: Sequence[Mapping[str, float]]) -> Calibration:
     medians = {name: _median([scale.get(name, math.nan) for scale in scales]) for name in _MEDIANS}
     energies = [scale["energy_kev"] for scale in scales if math.isfinite(scale.get("energy_kev", math.nan))]
     low, high = (min(energies), max(energies)) if energies else (math.nan, math.nan)
-    return Calibration(**medians, energy_low=low, energy_high=high)
+    thick = [scale["thickness"] for scale in scales if math.isfinite(scale.get("thickness", math.nan))]
+    thinnest, thickest = (min(thick), max(thick)) if thick else (math.nan, math.nan)
+    return Calibration(**medians, energy_low=low, energy_high=high, thickness_low=thinnest, thickness_high=thickest)
 
 
 _MEDIANS = ("q_width", "q_max", "thickness", "mean_intensity")
@@ -116,6 +120,8 @@ def differences(trained: Calibration, given: Calibration, pixels: int, exposure_
         )
     for name, what, unit in (("q_max", "band limit (q_max)", "1/Å"), ("thickness", "thickness", "Å")):
         one, other = getattr(trained, name), getattr(given, name)
+        if name == "thickness" and trained.thickness_low <= other <= trained.thickness_high:
+            continue  # it has learned many, this one among them
         if _apart(one, other):
             said.append(f"{what}: the network learned {one:.3g} {unit}, these have {other:.3g} {unit}")
     below = given.energy_low < trained.energy_low * (1 - TOLERANCE)

@@ -24,7 +24,7 @@ def test_it_is_what_the_files_say(tmp_path):
             writer.add(f"sample_{n}_0", patterns(n), attributes(material=f"m{n}", energy_keV=energy), extra)
     found = calibration_of(build_catalog(tmp_path / "in", tmp_path / "cache", progress=False))
     means = [float(patterns(n).mean()) for n in range(3)]
-    expected = Calibration(0.05 * 16, 0.35, 99.0, 100.0, 190.0, float(np.median(means)))
+    expected = Calibration(0.05 * 16, 0.35, 99.0, 100.0, 190.0, float(np.median(means)), 99.0, 99.0)
     for name, value in expected.as_dict().items():
         assert getattr(found, name) == pytest.approx(value, rel=1e-6), name
 
@@ -46,6 +46,9 @@ def test_equal_and_nearly_equal_patterns_differ_in_nothing():
     assert differences(LEARNED, LEARNED, 64, True) == []
     near = replace(LEARNED, q_width=2.6, q_max=1.18, thickness=97.0, mean_intensity=3e-4, energy_low=120.0)
     assert differences(LEARNED, near, 64, True) == []
+    many = replace(LEARNED, thickness_low=50.0, thickness_high=1500.0)  # as the blind protocol has
+    assert differences(many, replace(LEARNED, thickness=400.0), 64, True) == []
+    assert len(differences(many, replace(LEARNED, thickness=2000.0), 64, True)) == 1
     assert differences(LEARNED, Calibration(), 64, True) == differences(Calibration(), LEARNED, 64, True) == []
 
 
