@@ -51,6 +51,26 @@ def test_training_learns_what_can_be_seen_and_writes_its_history(tmp_path):
     assert float(trainer.callback_metrics["val/macro_f1"]) == pytest.approx(float(rows[-1]["val/macro_f1"]))
 
 
+def plain_descent(model, steps):
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0, steps)
+
+
+def step_length(folder, clip):
+    """Return how far one step of plain gradient descent with rate 1 moves the weights: the gradient's norm, as used."""
+    module = make_module(dropout=0.0)
+    module.make_optimizer = plain_descent
+    before = weights(module)
+    fit(folder, trainer=config(epochs=1, limit_batches=1, clip=clip), module=module)
+    return float((weights(module) - before).norm())
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for_and_no_further(tmp_path):
+    free = step_length(tmp_path / "free", 0.0)
+    assert step_length(tmp_path / "clipped", free / 10) == pytest.approx(free / 10, rel=1e-3)
+    assert step_length(tmp_path / "wide", 2 * free) == pytest.approx(free, rel=1e-5)
+
+
 def test_validation_scores_are_scikit_learns():
     rng = np.random.default_rng(0)
     labels, logits = rng.integers(0, 9, 200), rng.normal(size=(200, 10)).astype(np.float32)
