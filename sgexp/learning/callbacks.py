@@ -13,7 +13,7 @@ from typing import Any
 import pytorch_lightning as pl
 from rich.progress import Progress, TaskID
 
-from sgexp.console import progress
+from sgexp.console import interrupts_later, progress
 from sgexp.learning.loggers.base import RunLogger
 
 COLUMNS = (
@@ -122,11 +122,12 @@ class MetricsFile(pl.Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "stage": getattr(pl_module, "stage", None),
         }
-        with open(self.path, "a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(values)
-            file.flush()
-            os.fsync(file.fileno())
-        self.logger.row({name: values[name] for name in self.columns if name in values}, step=trainer.global_step)
+        with interrupts_later():  # what the file has, the logger has
+            with open(self.path, "a", newline="") as file:
+                csv.DictWriter(file, self.columns, restval="", extrasaction="ignore").writerow(values)
+                file.flush()
+                os.fsync(file.fileno())
+            self.logger.row({name: values[name] for name in self.columns if name in values}, step=trainer.global_step)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:

@@ -249,6 +249,29 @@ def test_a_logger_that_breaks_says_so_once_and_costs_neither_training_nor_histor
     assert len(history(tmp_path)) == 3
 
 
+class Keeping(RunLogger):
+    def _start(self):
+        self.rows = []
+
+    def _row(self, values, step):
+        self.rows.append(step)
+
+
+def test_ctrl_c_between_the_history_and_the_logger_leaves_both_with_the_same_rows(tmp_path, monkeypatch):
+    logger, sync = Keeping(), os.fsync
+    logger.start(About(tmp_path))
+
+    def interrupted(descriptor):
+        sync(descriptor)
+        if os.path.samestat(os.fstat(descriptor), os.stat(tmp_path / "metrics.csv")):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(tmp_path, trainer=config(epochs=3), logger=logger)
+    assert [int(row["step"]) for row in history(tmp_path)] == logger.rows == [3]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(ConfigError, match=r"accelerator=gpu, but PyTorch sees no GPU.*choose trainer=cpu"):
