@@ -1,4 +1,4 @@
-"""The test predictions in run folders, a column at a time, and comparisons of whole runs."""
+"""The predictions in run folders, a part at a time, and comparisons of whole runs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from sgexp.evaluation.predictions import Predictions
 from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.runs import RunResult
 
-TEST_PARTS = ("test_family", "test_material")  # the headline first
+PARTS = ("test_family", "test_material", "validation")  # what a comparison may be over, the headline first
 
 
-def read_test_predictions(folder: Path, part: str) -> Predictions:
-    """Return a run's test predictions of one column, ``test_family`` or ``test_material``."""
-    predictions = Predictions.load(folder / "predictions_test.npz")
+def read_predictions(folder: Path, part: str) -> Predictions:
+    """Return a run's predictions of one of ``PARTS``: a column of its test, or its validation samples."""
+    name = "validation" if part == "validation" else "test"
+    predictions = Predictions.load(folder / f"predictions_{name}.npz")
     if not np.isfinite(predictions.logits).all():
         raise DataError(
             f"{folder}: the logits are not finite numbers: training has diverged, there is nothing to compare"
@@ -46,7 +47,7 @@ def compare_runs(
     config: EvaluationConfig | None = None,
     allow_different: bool = False,
 ) -> list[Comparison]:
-    """Compare treatments (name -> runs, one a seed, as ``by_treatment`` returns them) on one test column.
+    """Compare treatments (name -> runs, one a seed, as ``by_treatment`` returns them) on one of ``PARTS``.
 
     Runs on other data or with another split raise DataError unless ``allow_different``, which stamps the comparisons
     instead; stamps of the runs themselves (a leaky split) are handed on. See ``compare_all`` for the rest.
@@ -56,7 +57,7 @@ def compare_runs(
         if run.status != "finished":
             raise ConfigError(f"{run.folder} is {run.status}: only finished runs can be compared")
     stamps = _stamps(runs, allow_different)
-    answers = {name: [read_test_predictions(run.folder, part) for run in own] for name, own in treatments.items()}
+    answers = {name: [read_predictions(run.folder, part) for run in own] for name, own in treatments.items()}
     for run, answered in zip(runs, (item for own in answers.values() for item in own), strict=True):
         if not len(answered):
             raise DataError(f"{run.folder} has no predictions of {part}: its split makes none; compare another part")

@@ -1,4 +1,4 @@
-"""``task=compare``: which of several treatments is better, from the test predictions in their run folders."""
+"""``task=compare``: which of several treatments is better, from the predictions in their run folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def compare(config: Config) -> None:
-    """Group runs into treatments, compare them on one test set, print tables and verdicts; write them if asked."""
+    """Group runs into treatments, compare them on one part of the data, print tables and verdicts."""
     task = config.task
     assert isinstance(task, CompareTask)
     runs, left_out = finished_runs(task, Path(config.output_dir))

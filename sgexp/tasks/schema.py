@@ -59,14 +59,14 @@ class ReportTask(Component):
 
 @dataclass(kw_only=True)
 class CompareTask(Component):
-    """Say which of several treatments is better, from the test predictions of their runs."""
+    """Say which of several treatments is better, from the predictions of their runs."""
 
     target: ClassVar[str] = "sgexp.tasks.compare.compare"
 
     runs: list[str] | None = None  # run folders, folders of them, or patterns; None: everything below output_dir
     reference: str | None = None  # compare the others with this treatment; None: every pair
     figures: list[str] = field(default_factory=lambda: ["macro_f1"])  # which figures; each adds to the correction
-    part: str = one_of("test_family", "test_family", "test_material")
+    part: str = one_of("test_family", "test_family", "test_material", "validation")
     allow_different: bool = False  # compare runs with other data, splits, test samples or classes, with a stamp
     csv: str | None = None  # file to write the table to
     json: str | None = None  # file to write everything to

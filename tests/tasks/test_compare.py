@@ -10,7 +10,7 @@ import pytest
 from sgexp.errors import ConfigError, DataError
 from sgexp.evaluation.metrics import evaluate
 from sgexp.evaluation.predictions import Predictions
-from sgexp.evaluation.run_folders import compare_runs, read_test_predictions, train_families
+from sgexp.evaluation.run_folders import PARTS, compare_runs, read_predictions, train_families
 from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.evaluation.treatments import by_treatment, differences
 from sgexp.runs import RunResult
@@ -84,11 +84,11 @@ def test_only_trainings_judged_on_the_asked_part_are_compared(sweep, tmp_path):
     assert left_out == [f"left out: {folders[0]} was not judged on test_family"]
 
 
-def test_the_parts_of_the_test_are_kept_apart_and_give_the_runs_own_figures(tiny_run):
+def test_the_parts_are_kept_apart_and_give_the_runs_own_figures(tiny_run):
     folder, _ = tiny_run
     record = result(folder)
-    for part in ("test_family", "test_material"):
-        own = read_test_predictions(folder, part)
+    for part in PARTS:
+        own = read_predictions(folder, part)
         assert len(own) == record["counts"][part]["samples"]
         figures = evaluate(own, train_families(folder), EvaluationConfig()).as_dict()
         for name in ("top1", "macro_f1", "few_shot"):
