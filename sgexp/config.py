@@ -156,6 +156,8 @@ def refuse_contradictions(config: Config) -> None:
         )
     if said is None and getattr(config.stage, "start", None) is not None:
         said = _no_second_stage(config)
+    if said is None and (show := getattr(config.augment, "show", "all")) != "all":
+        said = _not_by_itself(config, show)
     if said is not None:
         raise ConfigError(said)
 
@@ -169,6 +171,15 @@ def _no_second_stage(config: Config) -> str | None:
             "callbacks.patience=0, or choose stage=none"
         )
     return None
+
+
+def _not_by_itself(config: Config, show: str) -> str | None:
+    if getattr(config.model, "patterns", "shared") != "stacked":
+        return None
+    return (
+        f"augment.show={show} trains on patterns by themselves, but model.patterns=stacked looks at all of a stack at "
+        "once: set model.patterns=shared, or augment.show=all"
+    )
 
 
 def simulates(config: Config) -> bool:

@@ -68,6 +68,10 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.uvw": None,
     "simulation.engine.placement": "exact",
     "simulation.engine.extent": False,
+    "optimizer.nesterov": True,
+    "augment.erase_least": 0.0,
+    "augment.erase_ratio": 0.0,
+    "augment.show": "all",
 }
 
 

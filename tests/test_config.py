@@ -182,3 +182,11 @@ def test_a_sweep_is_every_combination(composer):
 def test_a_run_is_named_after_the_choices_made():
     assert name_of(["sampler=smote", "model=resnet50", "seed=3", "trainer.epochs=2"]) == "smote-resnet50"
     assert name_of(["task=train", "seed=3"]) == "default"
+
+
+def test_single_patterns_are_refused_to_a_network_that_wants_them_stacked(composer):
+    with pytest.raises(ConfigError, match=r"augment.show=one .* set model.patterns=shared"):
+        composer.check(["augment.show=one", "model=resnet18"])
+    assert composer.check(["augment.show=each", "model=set"]).augment.show == "each"
+    with pytest.raises(ConfigError, match=r"augment.erase_least=0.5 is more than"):
+        composer.check(["augment.erase_least=0.5"])

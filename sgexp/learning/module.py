@@ -117,10 +117,13 @@ class SpaceGroupModule(pl.LightningModule):
         if self.augment is not None:
             patterns, labels = self.augment(patterns, labels, batch["draw"], self.current_epoch)
         if self.mixing is None:
+            patterns, (labels,) = self._shown(patterns, (labels,), batch["draw"])
             logits = self._logits(patterns)
             loss = self._loss(logits, labels)
         else:
             mixed = self.mixing(patterns, labels, batch["other"], batch["draw"], self.current_epoch)
+            patterns, parts = self._shown(mixed.patterns, (mixed.first, mixed.second, mixed.share), batch["draw"])
+            mixed = Mixed(patterns, *parts)
             logits, labels = self._logits(mixed.patterns), mixed.main
             loss = self._loss_of_mixtures(logits, mixed)
         with torch.no_grad():
@@ -129,6 +132,17 @@ class SpaceGroupModule(pl.LightningModule):
             sums = torch.stack([loss * len(labels), correct, torch.full_like(loss, len(labels))])
             self._train_sums = self._train_sums.to(sums.device) + sums
         return loss
+
+    def _shown(
+        self, patterns_BCHW: Tensor, parts: Sequence[Tensor], draws: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return what training sees of the stacks, single patterns where augmentation says so, and their ``parts``."""
+        choose = getattr(self.augment, "shown", None)
+        picked = choose and choose(*patterns_BCHW.shape[:2], draws, self.current_epoch)
+        if picked is None:
+            return patterns_BCHW, tuple(parts)
+        stacks_S, patterns_S = picked
+        return patterns_BCHW[stacks_S, patterns_S, None], tuple(part[stacks_S] for part in parts)
 
     def _loss(self, logits_BK: Tensor, labels_B: Tensor) -> Tensor:
         self.loss.progress = self.current_epoch / (self.trainer.max_epochs or 1)  # type: ignore[assignment]

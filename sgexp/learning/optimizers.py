@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sgexp.errors import ConfigError
+from sgexp.learning.lamb import LAMB
 from sgexp.learning.schema import TrainerConfig
 from sgexp.schema import Component
 
@@ -93,13 +94,14 @@ def sgd(
     decay_norms: bool,
     schedule: str,
     warmup: float,
+    nesterov: bool = True,
     *,
     model: nn.Module,
     steps: int,
 ) -> tuple[Optimizer, LambdaLR]:
-    """Return SGD (with Nesterov's momentum where there is momentum) and its schedule."""
+    """Return SGD, whose momentum (where there is any) is Nesterov's or the plain one, and its schedule."""
     groups = parameter_groups(model, weight_decay, decay_norms)
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=momentum > 0)
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0)
     return _scheduled(optimizer, schedule, warmup, steps)
 
 
@@ -118,3 +120,30 @@ def adamw(
     """Return AdamW and its schedule."""
     groups = parameter_groups(model, weight_decay, decay_norms)
     return _scheduled(torch.optim.AdamW(groups, lr=lr, betas=(beta1, beta2)), schedule, warmup, steps)
+
+
+def lamb(
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decay_norms: bool,
+    debias: bool,
+    longest: float,
+    schedule: str,
+    warmup: float,
+    *,
+    model: nn.Module,
+    steps: int,
+) -> tuple[Optimizer, LambdaLR]:
+    """Return LAMB and its schedule."""
+    optimizer = LAMB(
+        parameter_groups(model, weight_decay, decay_norms),
+        lr=lr,
+        betas=(beta1, beta2),
+        eps=eps,
+        debias=debias,
+        longest=longest or math.inf,
+    )
+    return _scheduled(optimizer, schedule, warmup, steps)

@@ -228,7 +228,7 @@ class DeferredResamplingConfig(StageConfig):
 
 @dataclass(kw_only=True)
 class SGDConfig(Component):
-    """Stochastic gradient descent with Nesterov momentum."""
+    """Stochastic gradient descent with momentum, Nesterov's unless told."""
 
     target: ClassVar[str] = "sgexp.learning.optimizers.sgd"
 
@@ -238,6 +238,7 @@ class SGDConfig(Component):
     decay_norms: bool = False
     schedule: str = one_of("one_cycle", "one_cycle", "cosine", "constant")
     warmup: float = bounded(0.25, low=0.0, high=0.95)
+    nesterov: bool = True
 
 
 @dataclass(kw_only=True)
@@ -251,6 +252,24 @@ class AdamWConfig(Component):
     beta2: float = bounded(0.99, low=0.0, high=0.99999)
     weight_decay: float = bounded(0.05, low=0.0, high=10.0)
     decay_norms: bool = False
+    schedule: str = one_of("one_cycle", "one_cycle", "cosine", "constant")
+    warmup: float = bounded(0.25, low=0.0, high=0.95)
+
+
+@dataclass(kw_only=True)
+class LAMBConfig(Component):
+    """Adam's step for each layer, as long as a share of the layer's own weights are (You et al. 2020)."""
+
+    target: ClassVar[str] = "sgexp.learning.optimizers.lamb"
+
+    lr: float = bounded(2e-2, low=0.0, high=100.0)
+    beta1: float = bounded(0.9, low=0.0, high=0.9999)
+    beta2: float = bounded(0.999, low=0.0, high=0.99999)
+    eps: float = bounded(1e-6, low=1e-12, high=1.0)
+    weight_decay: float = bounded(0.01, low=0.0, high=10.0)
+    decay_norms: bool = False
+    debias: bool = True
+    longest: float = bounded(0.0, low=0.0, high=1e6)
     schedule: str = one_of("one_cycle", "one_cycle", "cosine", "constant")
     warmup: float = bounded(0.25, low=0.0, high=0.95)
 
@@ -363,7 +382,7 @@ GROUPS: dict[str, tuple[type, ...]] = {
         SeesawConfig,
         InfluenceBalancedConfig,
     ),
-    "optimizer": (SGDConfig, AdamWConfig),
+    "optimizer": (SGDConfig, AdamWConfig, LAMBConfig),
     "stage": (
         OneStageConfig,
         ClassifierRetrainingConfig,

@@ -18,6 +18,7 @@ from sgexp.crystallography.groups import space_group
 from sgexp.loading.counter import draw_keys, uniform
 
 _NOISE_POOL = 1 << 20
+_SHOW_STREAM = 0x7368_6F77  # keeps these numbers apart from those of the other changes
 
 
 class Augment(nn.Module):
@@ -33,10 +34,16 @@ class Augment(nn.Module):
         1 / (1 - zoom) (bilinear), uniform in its logarithm.
     noise : standard deviation of normal noise on each pixel, in units of the pattern's own standard deviation.
     erase : probability that a pattern has one rectangle replaced by its mean (Zhong et al. 2020, arXiv:1708.04896).
-    erase_area : largest share of a pattern that is erased; sides are drawn uniformly below its square root.
+    erase_area : largest share of a pattern that is erased.
+    erase_least, erase_ratio : with a ratio of 1 or more, areas are drawn uniformly from ``erase_least`` to
+        ``erase_area`` and ratios of height to width from 1 / erase_ratio to erase_ratio, uniformly in their logarithm,
+        sides cut at the picture's, as torchvision's RandomErasing does (which draws anew what is cut). With 0, sides
+        are drawn uniformly below the root of ``erase_area``.
     shift : largest shift of each pattern by itself, up or down and left or right, as a share of its width (bilinear;
         what comes in at an edge repeats it): the middle of a pattern is never found exactly.
     shuffle : put the patterns of a stack in any order, each alike often: which zone axis comes first is a convention.
+    show : what training sees of a stack: "all" patterns together; "one" of them, drawn each time; "each" by itself, as
+        a sample of its own (see ``shown``).
     classes : group number of each class index, (K,).
     seed : with epoch and draw it decides everything.
     """
@@ -51,6 +58,9 @@ class Augment(nn.Module):
         erase_area: float,
         shift: float = 0.0,
         shuffle: bool = False,
+        erase_least: float = 0.0,
+        erase_ratio: float = 0.0,
+        show: str = "all",
         *,
         classes: Sequence[int],
         seed: int,
@@ -58,7 +68,8 @@ class Augment(nn.Module):
         super().__init__()
         self.rotate, self.mirror, self.zoom, self.noise = rotate, mirror, zoom, noise
         self.erase, self.erase_area, self.seed = erase, erase_area, seed
-        self.shift, self.shuffle = shift, shuffle
+        self.shift, self.shuffle, self.show = shift, shuffle, show
+        self.erase_least, self.erase_ratio = erase_least, erase_ratio
         self.mirror_class: Tensor
         self.register_buffer("mirror_class", mirrored_classes(classes), persistent=False)
         self._pool: tuple[int, Tensor] | None = None
@@ -93,8 +104,32 @@ class Augment(nn.Module):
         if self.noise:
             patterns_BCHW = patterns_BCHW + self.noise * self._noise(numbers[:, 1], epoch, patterns_BCHW[0])
         if self.erase:
-            patterns_BCHW = _erase(patterns_BCHW, per_pattern[..., 1:], self.erase, self.erase_area)
+            hit_BC = per_pattern[..., 1] < self.erase
+            patterns_BCHW = _erase(patterns_BCHW, hit_BC, *self._sides(per_pattern), *per_pattern[..., 4:].unbind(-1))
         return patterns_BCHW, labels_B
+
+    def _sides(self, per_pattern_BC6: Tensor) -> tuple[Tensor, Tensor]:
+        """Return height and width of what is erased, as shares of the picture's."""
+        first_BC, second_BC = per_pattern_BC6[..., 2], per_pattern_BC6[..., 3]
+        if not self.erase_ratio:
+            return first_BC * math.sqrt(self.erase_area), second_BC * math.sqrt(self.erase_area)
+        area_BC = self.erase_least + (self.erase_area - self.erase_least) * first_BC
+        ratio_BC = torch.exp((2 * second_BC - 1) * math.log(self.erase_ratio))
+        return (area_BC * ratio_BC).sqrt().clamp(max=1.0), (area_BC / ratio_BC).sqrt().clamp(max=1.0)
+
+    def shown(self, batch: int, patterns: int, draws_B: Tensor, epoch: int) -> tuple[Tensor, Tensor] | None:
+        """Return which (stack, pattern) training sees, each as a sample of its own, (S,) and (S,); None: whole stacks.
+
+        One of a stack's patterns is drawn by the draw's own number; "each" takes all, a stack's one after another.
+        """
+        if self.show == "all":
+            return None
+        stacks_B = torch.arange(batch, device=draws_B.device)
+        if self.show == "one":
+            number_B = uniform(draw_keys(self.seed + _SHOW_STREAM, epoch, draws_B[:batch]), 1)[:, 0]
+            return stacks_B, (number_B * patterns).to(torch.int64)
+        every = torch.arange(patterns, device=draws_B.device)
+        return stacks_B.repeat_interleave(patterns), every.repeat(batch)
 
     def _noise(self, where_B: Tensor, epoch: int, like_CHW: Tensor) -> Tensor:
         """Return normal numbers, (B, C, H, W): each draw reads its own stretch of one pool made for the epoch.
@@ -153,14 +188,14 @@ def _turn(patterns_BCHW: Tensor, angles_BC: Tensor, scale_B: Tensor, flip_B: Ten
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False).reshape(patterns_BCHW.shape)
 
 
-def _erase(patterns_BCHW: Tensor, numbers_BC5: Tensor, probability: float, area: float) -> Tensor:
-    """Set one rectangle of some patterns to 0, the mean of a standardised pattern."""
+def _erase(
+    patterns_BCHW: Tensor, hit_BC: Tensor, tall_BC: Tensor, wide_BC: Tensor, top_BC: Tensor, left_BC: Tensor
+) -> Tensor:
+    """Set one rectangle of the patterns that are hit to 0, the mean of a standardised pattern."""
     height, width = patterns_BCHW.shape[-2:]
-    chosen, tall, wide, top, left = numbers_BC5.unbind(-1)
-    tall, wide = tall * math.sqrt(area), wide * math.sqrt(area)
-    top, left = top * (1 - tall), left * (1 - wide)
+    top_BC, left_BC = top_BC * (1 - tall_BC), left_BC * (1 - wide_BC)
     y = (torch.arange(height, device=patterns_BCHW.device) + 0.5) / height
     x = (torch.arange(width, device=patterns_BCHW.device) + 0.5) / width
-    in_y = (y >= top[..., None]) & (y < (top + tall)[..., None]) & (chosen < probability)[..., None]
-    in_x = (x >= left[..., None]) & (x < (left + wide)[..., None])
+    in_y = (y >= top_BC[..., None]) & (y < (top_BC + tall_BC)[..., None]) & hit_BC[..., None]
+    in_x = (x >= left_BC[..., None]) & (x < (left_BC + wide_BC)[..., None])
     return patterns_BCHW.masked_fill(in_y[..., :, None] & in_x[..., None, :], 0.0)

@@ -22,6 +22,17 @@ class AugmentConfig(Component):
     erase_area: float = bounded(0.2, low=0.0, high=0.9)
     shift: float = bounded(0.0, low=0.0, high=0.5)
     shuffle: bool = False
+    erase_least: float = bounded(0.0, low=0.0, high=0.9)
+    erase_ratio: float = bounded(0.0, low=0.0, high=100.0)
+    show: str = one_of("all", "all", "one", "each")
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse rectangles whose smallest area is more than the largest, or whose sides have a ratio below 1."""
+        if self.erase_least > self.erase_area:
+            return f"{key}.erase_least={self.erase_least} is more than {key}.erase_area={self.erase_area}: set it lower"
+        if 0 < self.erase_ratio < 1:
+            return f"{key}.erase_ratio={self.erase_ratio} must be 1 or more (the longer side over the shorter), or 0"
+        return None
 
 
 @dataclass(kw_only=True)

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,11 @@ from sgexp.learning.callbacks import COLUMNS, cut_rows_past
 from sgexp.learning.checkpoint import read_checkpoint
 from sgexp.learning.loggers.base import About, RunLogger
 from sgexp.learning.module import validation_scores
-from sgexp.learning.schema import CallbacksConfig
+from sgexp.learning.schema import CallbacksConfig, SmallNetConfig
 from sgexp.learning.trainer import make_trainer, predict
+from sgexp.loading.augment import Augment
+from sgexp.loading.mixing import mixup
+from sgexp.schema import build
 
 from .plumbing import CLASSES, config, make_data, make_module, weights
 
@@ -336,3 +340,29 @@ def test_the_history_is_not_deleted_on_resume(way, tmp_path):
     rows = part(4, resume=folder / "checkpoints" / "last.ckpt")
     kept = [row["epoch"] for row in rows if row["val/top1"]]
     assert kept == (["2", "3"] if way == "naive" else ["0", "1", "2", "3"])
+
+
+@pytest.mark.parametrize("way", ["one", "each"])
+@pytest.mark.parametrize("mixes", [False, True], ids=["plain", "mixup"])
+def test_training_sees_single_patterns_and_evaluation_the_average_over_all(way, mixes):
+    module = make_module()
+    module.model = build(SmallNetConfig(width=4, pool="probabilities"), n_classes=len(CLASSES))
+    module.augment = Augment("none", False, 0.0, 0.0, 0.0, 0.2, show=way, classes=CLASSES, seed=5)
+    module.mixing = mixup(1.0, class_counts=np.full(len(CLASSES), 9), seed=5) if mixes else None
+    batch = make_data().draws.__getitems__([3, 8, 9, 2]) | {"other": torch.tensor([1, 0, 3, 2])}
+    seen, losses = [], []
+    module.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    module.loss.register_forward_hook(lambda _, inputs, out: losses.append(inputs[1]))
+    module.trainer = SimpleNamespace(max_epochs=3, current_epoch=0)
+    loss = module.training_step(batch, 0)
+    assert loss.isfinite()
+    n = 4 if way == "one" else 12
+    assert seen[0].shape == (n, 1, 8, 8)
+    if not mixes:
+        stack = batch["patterns"] - batch["patterns"].mean((-2, -1), keepdim=True)
+        assert torch.equal(losses[0], batch["label"].repeat_interleave(n // 4))
+        assert way == "one" or torch.equal(seen[0], stack.flatten(0, 1)[:, None])
+    module.eval()
+    whole = module(batch["patterns"])
+    single = torch.stack([module(batch["patterns"][:, [c]]).softmax(1) for c in range(3)]).mean(0)
+    torch.testing.assert_close(whole.softmax(1), single)

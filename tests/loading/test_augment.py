@@ -158,3 +158,34 @@ def test_what_was_there_before_is_drawn_as_before_when_more_is_asked():
         patterns[:, :1].expand_as(patterns), labels, draws, 0
     )
     assert torch.equal(shuffled[:, 0], plain[:, 0])
+
+
+def test_erased_rectangles_have_the_areas_and_ratios_of_torchvisions():
+    # torchvision.transforms.RandomErasing: area in (0.02, 0.33), log-uniform ratio in (0.3, 3.3); 3.3 is nearly 1 / 0.3
+    patterns, labels, draws = torch.ones(400, 3, 64, 64), torch.zeros(400, dtype=torch.int64), torch.arange(400)
+    options = {"erase": 0.8, "erase_area": 0.33, "erase_least": 0.02, "erase_ratio": 3.3}
+    erased = augment(**options)(patterns, labels, draws, 0)[0].flatten(0, 1) == 0
+    hit = erased.flatten(1).any(1)
+    assert hit.float().mean().item() == pytest.approx(0.8, abs=0.03)
+    tall, wide = erased[hit].any(2).sum(1).float(), erased[hit].any(1).sum(1).float()
+    assert torch.equal(tall * wide, erased[hit].flatten(1).sum(1).float()), "they are rectangles"
+    area, ratio = tall * wide / 64**2, tall / wide
+    assert area.mean().item() == pytest.approx(0.175, abs=0.01) and 0.015 < area.min() and area.max() < 0.34
+    assert ratio.log().mean().abs() < 0.06 and ratio.min() > 0.25 and ratio.max() < 4
+
+
+def test_one_pattern_of_a_stack_is_drawn_evenly_and_anew_each_epoch():
+    _, _, draws = batch_of(600)
+    one = augment(show="one")
+    stacks, first = one.shown(600, 3, draws, 0)
+    _, later = one.shown(600, 3, draws, 1)
+    assert torch.equal(stacks, torch.arange(600)) and (first != later).float().mean() > 0.5
+    assert torch.bincount(first).min() > 160 and set(first.tolist()) == {0, 1, 2}
+    picked = torch.tensor([5, 400, 17])
+    assert torch.equal(one.shown(3, 3, draws[picked], 0)[1], first[picked]), "a draw's own number decides"
+
+
+def test_each_pattern_is_shown_by_itself_once():
+    stacks, which = augment(show="each").shown(2, 3, torch.arange(2), 0)
+    assert list(zip(stacks.tolist(), which.tolist(), strict=True)) == [(b, c) for b in range(2) for c in range(3)]
+    assert augment().shown(2, 3, torch.arange(2), 0) is None
