@@ -72,6 +72,9 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "augment.erase_least": 0.0,
     "augment.erase_ratio": 0.0,
     "augment.show": "all",
+    "augment.dose": None,
+    "augment.blur": 0.0,
+    "augment.background": 0.0,
 }
 
 

@@ -190,3 +190,9 @@ def test_single_patterns_are_refused_to_a_network_that_wants_them_stacked(compos
     assert composer.check(["augment.show=each", "model=set"]).augment.show == "each"
     with pytest.raises(ConfigError, match=r"augment.erase_least=0.5 is more than"):
         composer.check(["augment.erase_least=0.5"])
+
+
+def test_a_dose_is_a_range(composer):
+    assert composer.check(["augment.dose=[1e4,1e6]"]).augment.dose == [1e4, 1e6]
+    with pytest.raises(ConfigError, match=r"augment.dose=\[10.0, 1.0\] must be the smallest and the largest dose"):
+        composer.check(["augment.dose=[10,1]"])

@@ -55,9 +55,21 @@ class Transform:
 
         Negative intensities count as zero. Pixels must be finite: look for others before, a code may hide them.
         """
-        return resize_area(self._coded(patterns_BCHW.to(torch.float32)), self.pixels)
+        return resize_area(self.coded(patterns_BCHW.to(torch.float32)), self.pixels)
 
-    def _coded(self, patterns_BCHW: Tensor) -> Tensor:
+    def intensity(self, coded_BCHW: Tensor) -> Tensor:
+        """Return the intensities of a code, float32: in their own unit (log), or over the strongest pixel's.
+
+        Intensities at or below the log code's floor come back as 0, and those above its top as the top.
+        """
+        coded = coded_BCHW.to(torch.float32)
+        if self.code == "log":
+            intensity = torch.exp(coded * (LOG_TOP / LOG_GAIN) + LOG_FLOOR)
+            return intensity.masked_fill(coded <= 0.0, 0.0)
+        return coded if self.code == "none" else coded.pow(1.0 / self.exponent)
+
+    def coded(self, patterns_BCHW: Tensor) -> Tensor:
+        """Return float32 patterns coded, at the pixels they have."""
         intensity = patterns_BCHW.clamp(min=0.0)
         if self.code == "log":
             # max(-17, ln I) as a clamp of I: the same values, and ln 0 is never taken.

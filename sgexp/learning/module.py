@@ -40,7 +40,8 @@ class SpaceGroupModule(pl.LightningModule):
     make_optimizer : called once training knows its number of steps.
     classes : space-group number of each class index, (K,); kept in the checkpoint.
     standardise : coded patterns -> network input, on any device.
-    augment : changes to training patterns, or None.
+    expose : changes to coded training patterns before that, as (patterns, draws, epoch) -> patterns, or None.
+    augment : changes to standardised training patterns, or None.
     mixing : mixes training patterns with partners that come with the batch, or None; the loss must be a ``Loss``.
     seed : with the step it decides what dropout drops.
     channels_last : keep pictures as NHWC in memory, which some devices prefer.
@@ -55,6 +56,7 @@ class SpaceGroupModule(pl.LightningModule):
         classes: Sequence[int] | NDArray[np.integer],
         *,
         standardise: Callable[[Tensor], Tensor],
+        expose: Callable[[Tensor, Tensor, int], Tensor] | None = None,
         augment: Augmentation | None = None,
         mixing: Mixing | None = None,
         seed: int = 0,
@@ -66,7 +68,7 @@ class SpaceGroupModule(pl.LightningModule):
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self.model = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.loss, self.make_optimizer, self.seed = loss, make_optimizer, seed
-        self.standardise, self.augment, self.mixing = standardise, augment, mixing
+        self.standardise, self.augment, self.mixing, self.expose = standardise, augment, mixing, expose
         self.classes: Tensor
         self.register_buffer("classes", torch.as_tensor(np.asarray(classes, dtype=np.int64)))
         # Not a buffer: DDP would overwrite the sums of all other ranks by those of the first one.
@@ -113,16 +115,15 @@ class SpaceGroupModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of draws."""
-        patterns, labels = self.standardise(batch["patterns"]), batch["label"]
-        if self.augment is not None:
-            patterns, labels = self.augment(patterns, labels, batch["draw"], self.current_epoch)
+        patterns, labels = self.augmented(batch, self.current_epoch)
         if self.mixing is None:
-            patterns, (labels,) = self._shown(patterns, (labels,), batch["draw"])
+            patterns, (labels,) = self.shown(patterns, (labels,), batch["draw"], self.current_epoch)
             logits = self._logits(patterns)
             loss = self._loss(logits, labels)
         else:
             mixed = self.mixing(patterns, labels, batch["other"], batch["draw"], self.current_epoch)
-            patterns, parts = self._shown(mixed.patterns, (mixed.first, mixed.second, mixed.share), batch["draw"])
+            whole = (mixed.first, mixed.second, mixed.share)
+            patterns, parts = self.shown(mixed.patterns, whole, batch["draw"], self.current_epoch)
             mixed = Mixed(patterns, *parts)
             logits, labels = self._logits(mixed.patterns), mixed.main
             loss = self._loss_of_mixtures(logits, mixed)
@@ -133,14 +134,22 @@ class SpaceGroupModule(pl.LightningModule):
             self._train_sums = self._train_sums.to(sums.device) + sums
         return loss
 
-    def _shown(
-        self, patterns_BCHW: Tensor, parts: Sequence[Tensor], draws: Tensor
+    def augmented(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
+        """Return standardised training patterns (B, C, H, W), changed as augmentation says, and their labels."""
+        coded, labels = batch["patterns"], batch["label"]
+        if self.expose is not None:
+            coded = self.expose(coded, batch["draw"], epoch)
+        patterns = self.standardise(coded)
+        return (patterns, labels) if self.augment is None else self.augment(patterns, labels, batch["draw"], epoch)
+
+    def shown(
+        self, patterns_BCHW: Tensor, parts: tuple[Tensor, ...], draws: Tensor, epoch: int
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return what training sees of the stacks, single patterns where augmentation says so, and their ``parts``."""
         choose = getattr(self.augment, "shown", None)
-        picked = choose and choose(*patterns_BCHW.shape[:2], draws, self.current_epoch)
+        picked = choose and choose(*patterns_BCHW.shape[:2], draws, epoch)
         if picked is None:
-            return patterns_BCHW, tuple(parts)
+            return patterns_BCHW, parts
         stacks_S, patterns_S = picked
         return patterns_BCHW[stacks_S, patterns_S, None], tuple(part[stacks_S] for part in parts)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from sgexp.crystallography.groups import space_group
 from sgexp.loading.counter import draw_keys, uniform
+from sgexp.loading.exposure import Code, Exposure
 
 _NOISE_POOL = 1 << 20
 _SHOW_STREAM = 0x7368_6F77  # keeps these numbers apart from those of the other changes
@@ -44,6 +45,7 @@ class Augment(nn.Module):
     shuffle : put the patterns of a stack in any order, each alike often: which zone axis comes first is a convention.
     show : what training sees of a stack: "all" patterns together; "one" of them, drawn each time; "each" by itself, as
         a sample of its own (see ``shown``).
+    dose, blur, background : what a camera does, made before patterns are standardised (see ``exposure``).
     classes : group number of each class index, (K,).
     seed : with epoch and draw it decides everything.
     """
@@ -61,6 +63,9 @@ class Augment(nn.Module):
         erase_least: float = 0.0,
         erase_ratio: float = 0.0,
         show: str = "all",
+        dose: Sequence[float] | None = None,
+        blur: float = 0.0,
+        background: float = 0.0,
         *,
         classes: Sequence[int],
         seed: int,
@@ -70,6 +75,7 @@ class Augment(nn.Module):
         self.erase, self.erase_area, self.seed = erase, erase_area, seed
         self.shift, self.shuffle, self.show = shift, shuffle, show
         self.erase_least, self.erase_ratio = erase_least, erase_ratio
+        self.dose, self.blur, self.background = dose, blur, background
         self.mirror_class: Tensor
         self.register_buffer("mirror_class", mirrored_classes(classes), persistent=False)
         self._pool: tuple[int, Tensor] | None = None
@@ -116,6 +122,12 @@ class Augment(nn.Module):
         area_BC = self.erase_least + (self.erase_area - self.erase_least) * first_BC
         ratio_BC = torch.exp((2 * second_BC - 1) * math.log(self.erase_ratio))
         return (area_BC * ratio_BC).sqrt().clamp(max=1.0), (area_BC / ratio_BC).sqrt().clamp(max=1.0)
+
+    def exposure(self, code: Code) -> Exposure | None:
+        """Return the camera that coded patterns go through first, or None where there is none."""
+        if self.dose is None and not self.blur and not self.background:
+            return None
+        return Exposure(self.dose, self.blur, self.background, code=code, seed=self.seed)
 
     def shown(self, batch: int, patterns: int, draws_B: Tensor, epoch: int) -> tuple[Tensor, Tensor] | None:
         """Return which (stack, pattern) training sees, each as a sample of its own, (S,) and (S,); None: whole stacks.

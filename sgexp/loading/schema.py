@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Optional
 
 from sgexp.schema import Component, bounded, one_of
 
@@ -25,13 +25,18 @@ class AugmentConfig(Component):
     erase_least: float = bounded(0.0, low=0.0, high=0.9)
     erase_ratio: float = bounded(0.0, low=0.0, high=100.0)
     show: str = one_of("all", "all", "one", "each")
+    dose: Optional[list[float]] = bounded(None, low=1.0, high=1e15)  # noqa: UP045 - OmegaConf reads it
+    blur: float = bounded(0.0, low=0.0, high=100.0)
+    background: float = bounded(0.0, low=0.0, high=1.0)
 
     def contradiction(self, key: str) -> str | None:
-        """Refuse rectangles whose smallest area is more than the largest, or whose sides have a ratio below 1."""
+        """Refuse an area that is more than the largest, a ratio of sides below 1, and a dose that is no range."""
         if self.erase_least > self.erase_area:
             return f"{key}.erase_least={self.erase_least} is more than {key}.erase_area={self.erase_area}: set it lower"
         if 0 < self.erase_ratio < 1:
             return f"{key}.erase_ratio={self.erase_ratio} must be 1 or more (the longer side over the shorter), or 0"
+        if self.dose is not None and (len(self.dose) != 2 or self.dose[0] > self.dose[1]):
+            return f"{key}.dose={self.dose} must be the smallest and the largest dose, such as [1.0e+4, 1.0e+6]"
         return None
 
 

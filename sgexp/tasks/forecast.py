@@ -61,10 +61,11 @@ def seconds_a_sample(trainer: Trainer, module: SpaceGroupModule, datamodule: Pat
         optimizer, _ = module.make_optimizer(model, 1)
 
         def forward(augment: bool) -> tuple[torch.Tensor, torch.Tensor]:
-            batch = datamodule.draws.__getitems__(list(range(count)))
-            patterns, labels = module.standardise(batch["patterns"].to(device)), batch["label"].to(device)
-            if augment and module.augment is not None:
-                patterns, labels = module.augment(patterns, labels, batch["draw"].to(device), 0)
+            batch = {name: part.to(device) for name, part in datamodule.draws.__getitems__(list(range(count))).items()}
+            patterns, labels = module.standardise(batch["patterns"]), batch["label"]
+            if augment:
+                patterns, labels = module.augmented(batch, 0)
+                patterns, (labels,) = module.shown(patterns, (labels,), batch["draw"], 0)
             with trainer.precision_plugin.forward_context():
                 return model(patterns).float(), labels
 

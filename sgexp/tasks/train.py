@@ -171,6 +171,7 @@ def assemble(
     mixing = build(config.mixing, class_counts=drawn_counts, seed=config.seed)
     loss = build(config.loss, class_counts=drawn_counts)
     refuse_to_mix(mixing, loss)
+    augment = build(config.augment, classes=classes.tolist(), seed=config.seed)
     console.print(f"[bold]learning rate[/bold] {told}")
 
     module = SpaceGroupModule(
@@ -179,7 +180,8 @@ def assemble(
         stages.optimizer(lambda model, steps: build(optimizer, model=model, steps=steps), config.trainer.epochs),
         classes.tolist(),
         standardise=data.transform.standardise,
-        augment=build(config.augment, classes=classes.tolist(), seed=config.seed),
+        expose=augment.exposure(data.transform) if hasattr(augment, "exposure") else None,
+        augment=augment,
         mixing=mixing,
         seed=config.seed,
         channels_last=config.trainer.channels_last,
