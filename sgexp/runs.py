@@ -75,6 +75,7 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "augment.dose": None,
     "augment.blur": 0.0,
     "augment.background": 0.0,
+    "task.shard": None,
 }
 
 

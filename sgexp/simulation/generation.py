@@ -2,7 +2,8 @@
 
 The unit of work is one file, ``batch_train_N.h5`` with ``materials_per_file`` crystals. A file gets its name when it is
 whole, so what a killed job leaves behind is a number of whole files and a few ``.part`` files that the next job makes
-again. The values do not depend on the number of processes.
+again. The values do not depend on the number of processes. Many jobs can share the files of one folder (``Shard``):
+each file has a lock while it is made, and the job that finds all of them there finishes the folder's records.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -36,9 +38,11 @@ from sgexp.runs import as_before
 from sgexp.schema import Component, build, plain
 from sgexp.simulation import protocol
 from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT, SimulationConfig
+from sgexp.simulation.shards import WHOLE, Shard
 
 SCHEMA_VERSION = 1
 MANIFEST, FAILED, LOCK = "manifest.json", "failed.csv", ".generating.lock"
+_PIECE = ".failed_{}.csv"  # the failures of one file, until the folder is finished
 _FAILED_COLUMNS = ("material", "family", "space_group", "reason")
 _FEW = 200  # samples; fewer are not worth a forecast
 _RESERVE_BYTES = 64 * 2**20  # left free on the disk
@@ -56,7 +60,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a folder holds after ``generate``: files, samples, crystals left out, and the time this call took."""
+    """What a folder holds after ``generate``: files, samples, crystals left out, and the time this call took.
+
+    Of a shard these are its own files, with what is in them; ``missing`` is how many of the folder's are still to come
+    from others.
+    """
 
     folder: Path
     files: tuple[str, ...]
@@ -64,6 +72,7 @@ class Generated:
     samples: int
     failed: tuple[Failure, ...]
     seconds: float
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -86,46 +95,54 @@ def generate(
     engine: Component | None = None,
     progress: bool = True,
     wait_seconds: float = -1.0,
+    shard: Shard = WHOLE,
 ) -> Generated:
     """Simulate ``crystals`` into ``folder``; whole files of an earlier job with the same settings are kept.
 
     Another job that makes the same folder is waited for (``wait_seconds`` < 0: as long as it takes) and its result
-    used. ``progress`` shows a bar. Crystals that cannot be simulated are listed in ``failed.csv``. ``DataError``: the
-    folder holds data of other settings, or the disk is full.
+    used. ``shard``: make only these files, while other jobs make theirs. ``progress`` shows a bar. Crystals that cannot
+    be simulated are listed in ``failed.csv``. ``DataError``: the folder holds data of other settings, or the disk is
+    full.
     """
     engine = engine or config.engine
     protocol.check_sampling(config)
     _check_names(crystals)
     folder = Path(folder)
     started = time.monotonic()
-    with _locked(folder, wait_seconds):
-        fingerprint = settings_fingerprint(crystals, config, engine)
-        manifest = _read_manifest(folder)
-        if manifest and manifest.get("fingerprint") != fingerprint:
-            raise DataError(
-                f"{folder} holds data made from other crystals or settings ({MANIFEST}): choose another folder, or "
-                "delete it."
-            )
-        files = _plan(crystals, config)
-        left = _missing(files, folder)
-        if left or not manifest or manifest.get("status") != "complete":
-            _write_manifest(folder, crystals, config, engine, fingerprint, files, status="unfinished")
+    files = _plan(crystals, config)
+    mine = shard.share(files)
+    record = _Record(folder, crystals, config, engine, tuple(file.name for file in files))
+    with ExitStack() as held:
+        lock = held.enter_context(_locked(folder, wait_seconds))
+        status = record.status()
+        left = _missing(mine, folder)
+        if left or status != "complete":
+            if left or status is None:
+                record.write("unfinished")
             _check_room(folder, left, config)
+            if not shard.whole:
+                lock.release()  # the other shards work meanwhile; each file has a lock of its own
             if progress:
                 _announce(left, config, engine)
             _run(left, folder, config, engine, progress)
-            failed = _settle_failures(folder, crystals)
-            _write_manifest(folder, crystals, config, engine, fingerprint, files, status="complete", failed=failed)
-        failed = read_failures(folder)
-    bad = {failure.material for failure in failed}
-    energies = [e for file in files for c, e in zip(file.crystals, file.energies_kev, strict=True) if c.name not in bad]
+            if not shard.whole:
+                held.enter_context(_locked(folder, wait_seconds))
+            if not (missing := sum(not (folder / file.name).is_file() for file in files)):
+                record.write("complete", failed=len(_settle_failures(folder, crystals)))
+        else:
+            missing = 0
+        failures = read_failures(folder)
+    bad = {failure.material for failure in failures}
+    energies = [e for file in mine for c, e in zip(file.crystals, file.energies_kev, strict=True) if c.name not in bad]
+    own = {crystal.name for file in mine for crystal in file.crystals}
     return Generated(
         folder=folder,
-        files=tuple(file.name for file in files),
+        files=tuple(file.name for file in mine),
         materials=len(energies),
         samples=sum(map(len, energies)),
-        failed=tuple(failed),
+        failed=tuple(failure for failure in failures if failure.material in own),
         seconds=time.monotonic() - started,
+        missing=missing,
     )
 
 
@@ -205,13 +222,13 @@ def _check_names(crystals: Sequence[Crystal]) -> None:
 
 
 @contextmanager
-def _locked(folder: Path, wait_seconds: float) -> Iterator[None]:
+def _locked(folder: Path, wait_seconds: float) -> Iterator[FileLock]:
     """Hold the folder's lock, or wait for the job that holds it; the lock goes with the process, killed or not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=1.0)  # shards hold it for moments only
         except Timeout:
             console.console.print(f"Another job is simulating into {folder}: waiting for it.")
             lock.acquire(timeout=wait_seconds)
@@ -220,7 +237,7 @@ def _locked(folder: Path, wait_seconds: float) -> Iterator[None]:
     except OSError as error:
         raise DataError(f"{folder} cannot be written ({error.strerror}): choose another folder.") from error
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
@@ -230,8 +247,6 @@ def _locked(folder: Path, wait_seconds: float) -> Iterator[None]:
 
 def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Component, progress: bool) -> None:
     """Make the files, several at once; the first error that concerns everyone ends all."""
-    for part in folder.glob("batch_train_*.h5.part"):
-        part.unlink(missing_ok=True)
     if not files:
         return
     context = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
@@ -343,22 +358,56 @@ def _work(
 
 
 def _make_file(file: _File, folder: Path, config: SimulationConfig, engine: Any, events: Any) -> None:
+    """Make one file, unless another job makes it at this moment or has just made it."""
+    path = folder / file.name
+    with _own(path):
+        if path.is_file():
+            events.put(("samples", sum(map(len, file.energies_kev))))
+        else:
+            _write_file(file, path, config, engine, events)
+
+
+def _write_file(file: _File, path: Path, config: SimulationConfig, engine: Any, events: Any) -> None:
     from sgexp.data.formats.smc19 import Writer
     from sgexp.simulation.stack import simulate
 
-    with Writer(folder / file.name) as writer:
+    failures: list[Failure] = []
+    with Writer(path) as writer:
         for index, (crystal, energies) in enumerate(zip(file.crystals, file.energies_kev, strict=True)):
             _exit_with_parent()
             try:
                 stacks = [simulate(crystal, config, engine, energy) for energy in energies]
             except DataError as error:
-                _note_failure(folder, crystal, str(error))
+                failures.append(Failure(crystal.name, crystal.family, crystal.space_group, str(error)))
             else:
                 for stack in stacks:
                     k = config.energies_kev.index(stack.energy_kev)
                     writer.add(f"sample_{index}_{k}", stack.patterns, stack.attributes(crystal), stack.extra(crystal))
             events.put(("samples", len(energies)))
         _exit_with_parent()
+        if failures:  # before the file gets its name, so that no failure is lost by a kill
+            _write_failures(path.parent / _PIECE.format(file.number), failures)
+
+
+@contextmanager
+def _own(path: Path) -> Iterator[None]:
+    """Hold the lock of one file. It goes with the process, killed or not; it is deleted when the file is there.
+
+    Who waited for a lock that is deleted meanwhile, or makes it anew, finds the file there and does nothing.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    while True:
+        try:
+            lock.acquire(timeout=1.0)
+            break
+        except Timeout:
+            _exit_with_parent()
+    try:
+        yield
+        if path.is_file():
+            Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _exit_with_parent() -> None:
@@ -382,41 +431,90 @@ def _check_room(folder: Path, files: list[_File], config: SimulationConfig) -> N
         )
 
 
-def _note_failure(folder: Path, crystal: Crystal, reason: str) -> None:
-    """Append one line to failed.csv; written before the file gets its name, so no failure is lost by a kill."""
-    with (folder / FAILED).open("a", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerow([crystal.name, crystal.family, crystal.space_group, reason])
+def _write_failures(path: Path, failures: Sequence[Failure]) -> None:
+    """Write a list of failures, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_FAILED_COLUMNS)
+        writer.writerows(dataclasses.astuple(failure) for failure in failures)
+    os.replace(part, path)
 
 
 def read_failures(folder: Path) -> list[Failure]:
-    """Return the crystals that ``failed.csv`` of a folder lists, by name; lines of another form are passed over."""
-    path = folder / FAILED
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        rows = [
-            row
-            for row in csv.reader(file)
-            if len(row) == len(_FAILED_COLUMNS) and row[2].isascii() and row[2].isdigit()
-        ]
-    unique = {row[0]: Failure(row[0], row[1], int(row[2]), row[3]) for row in rows}
+    """Return the crystals that ``failed.csv`` of a folder lists, by name; lines of another form are passed over.
+
+    In a folder that is not finished each file has a list of its own.
+    """
+    unique: dict[str, Failure] = {}
+    for path in (folder / FAILED, *sorted(folder.glob(_PIECE.format("*")))):
+        if not path.is_file():
+            continue
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            for row in csv.reader(file):
+                if len(row) == len(_FAILED_COLUMNS) and row[2].isascii() and row[2].isdigit():
+                    unique[row[0]] = Failure(row[0], row[1], int(row[2]), row[3])
     return sorted(unique.values(), key=lambda failure: failure.material)
 
 
 def _settle_failures(folder: Path, crystals: Sequence[Crystal]) -> list[Failure]:
-    """Rewrite failed.csv with its header, a line a crystal, sorted; there is none when nothing failed."""
+    """Put all lists into failed.csv, a line a crystal, sorted; there is none when nothing failed."""
     failed = read_failures(folder)
     if not failed:
         return []
     if len(failed) == len(crystals):
         raise DataError(f"none of the {len(crystals)} crystals can be simulated; the first: {failed[0].reason}")
-    part = folder / (FAILED + ".part")
-    with part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_FAILED_COLUMNS)
-        writer.writerows(dataclasses.astuple(failure) for failure in failed)
-    os.replace(part, folder / FAILED)
+    _write_failures(folder / FAILED, failed)
+    for piece in folder.glob(_PIECE.format("*")):
+        piece.unlink(missing_ok=True)
     return failed
+
+
+@dataclass(frozen=True)
+class _Record:
+    """``manifest.json``: what a folder is made from, and whether it is finished."""
+
+    folder: Path
+    crystals: Sequence[Crystal]
+    config: SimulationConfig
+    engine: Component
+    files: tuple[str, ...]
+
+    def status(self) -> str | None:
+        """Return "unfinished" or "complete", None where nothing was begun; refuse what other settings have made."""
+        manifest = _read_manifest(self.folder)
+        if manifest and manifest.get("fingerprint") != self.fingerprint:
+            raise DataError(
+                f"{self.folder} holds data made from other crystals or settings ({MANIFEST}): choose another folder, "
+                "or delete it."
+            )
+        return str(manifest.get("status")) if manifest else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What names the values of the folder."""
+        return settings_fingerprint(self.crystals, self.config, self.engine)
+
+    def write(self, status: str, failed: int = 0) -> None:
+        """Write the manifest, whole or not at all."""
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "status": status,
+            "version": sgexp.__version__,
+            "fingerprint": self.fingerprint,
+            "settings": _settings(self.config, self.engine),
+            "materials": len(self.crystals),
+            "failed": failed,
+            "files": list(self.files),
+        }
+        part = self.folder / (MANIFEST + ".part")
+        try:
+            part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            os.replace(part, self.folder / MANIFEST)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder} cannot be written ({error.strerror}): free some space or choose another folder."
+            ) from error
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -429,33 +527,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder / MANIFEST} cannot be read ({error}): delete the folder or choose another."
         ) from error
     return manifest if isinstance(manifest, dict) else {}
-
-
-def _write_manifest(
-    folder: Path,
-    crystals: Sequence[Crystal],
-    config: SimulationConfig,
-    engine: Component,
-    fingerprint: str,
-    files: list[_File],
-    status: str,
-    failed: Sequence[Failure] = (),
-) -> None:
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "status": status,
-        "version": sgexp.__version__,
-        "fingerprint": fingerprint,
-        "settings": _settings(config, engine),
-        "materials": len(crystals),
-        "failed": len(failed),
-        "files": [file.name for file in files],
-    }
-    part = folder / (MANIFEST + ".part")
-    try:
-        part.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        os.replace(part, folder / MANIFEST)
-    except OSError as error:
-        raise DataError(
-            f"{folder} cannot be written ({error.strerror}): free some space or choose another folder."
-        ) from error

@@ -31,6 +31,7 @@ class SimulateTask(Component):
     seed: int = bounded(1, low=0, high=2**31 - 1)  # of random crystals
     folder: str | None = None  # where the HDF5 files go; None: a folder beside the cached data
     limit: int | None = bounded(None, low=1)  # simulate at most so many crystals; None: all
+    shard: str | None = None  # "3/40": every fortieth file from the third on, the others being other jobs'; None: all
 
     def contradiction(self, key: str) -> str | None:
         """Refuse files that are asked for but not named, and groups that are named twice or in vain."""
@@ -40,6 +41,10 @@ class SimulateTask(Component):
             return f"{key}.groups is for random crystals: give {key}.source=random with it, or leave it out"
         if self.groups is not None and len(set(self.groups)) != len(self.groups):
             return f"{key}.groups={self.groups} names a group twice: give each once, and {key}.each=N for N crystals"
+        if self.shard is not None:
+            parts = re.fullmatch(r"(\d{1,6})/(\d{1,6})", self.shard, re.ASCII)
+            if parts is None or not 1 <= int(parts[1]) <= int(parts[2]):
+                return f"{key}.shard={self.shard!r} is no share: write its number and how many there are, such as 3/40"
         return None
 
 

@@ -11,6 +11,7 @@ from sgexp.crystallography.random_crystals import random_crystals
 from sgexp.data.schema import CrystalsDataset
 from sgexp.report.terminal import shortened
 from sgexp.simulation.generation import FAILED, generate, settings_fingerprint
+from sgexp.simulation.shards import Shard
 from sgexp.simulation.unreadable import UNREADABLE, write_unreadable
 from sgexp.tasks.prepare import the_crystals
 from sgexp.tasks.schema import SimulateTask
@@ -25,24 +26,29 @@ def simulate(config: Config) -> None:
     task = config.task
     assert isinstance(task, SimulateTask)
     crystals, refused = choose(task, config)
-    crystals = crystals[: task.limit]
+    crystals, shard = crystals[: task.limit], Shard.parse(task.shard)
     folder = Path(task.folder) if task.folder else default_folder(task, config, crystals)
     console.print(f"{len(crystals):,} crystals, to {folder}")
     write_unreadable(folder, refused)
     try:
-        made = generate(crystals, folder, config.simulation)
+        made = generate(crystals, folder, config.simulation, shard=shard)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; the same command goes on where it stopped") from None
-    console.print(f"{made.samples:,} samples of {made.materials:,} crystals in {len(made.files)} files")
+    of = "" if shard.whole else f"shard {shard}: "
+    console.print(f"{of}{made.samples:,} samples of {made.materials:,} crystals in {len(made.files)} files")
     if made.failed:
-        console.print(
-            f"[yellow]{len(made.failed)} crystals could not be simulated ({folder / FAILED} lists them):[/yellow]"
-        )
+        listed = f"{folder / FAILED} lists them" if not made.missing else f"{FAILED} will list them"
+        console.print(f"[yellow]{len(made.failed)} crystals could not be simulated ({listed}):[/yellow]")
         console.print(
             "\n".join(shortened((f"{failure.material}: {failure.reason}" for failure in made.failed), most=3))
         )
     if refused:
         console.print(f"[yellow]{len(refused)} inputs could not be used ({folder / UNREADABLE} lists them)[/yellow]")
+    if made.missing:
+        console.print(
+            f"{made.missing} files are still to come from other shards; the last one to end finishes the folder"
+        )
+        return
     console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
 
 

@@ -1,5 +1,7 @@
 """On two real Slurm nodes: what task=submit writes runs, as one run, with the numbers of a single process."""
 
+import hashlib
+import re
 import subprocess
 
 import pytest
@@ -61,3 +63,31 @@ def test_multirun_submits_a_job_for_each_combination(slurm, root, tmp_path):
     assert again.stdout.count("is finished") == 2 and "submitted as job" not in again.stdout.replace(
         "not submitted", ""
     )
+
+
+@pytest.mark.slow
+def test_the_array_of_the_docs_makes_the_files_of_one_job(slurm, root, tmp_path):
+    few = "task=simulate size=tiny task.limit=12 simulation.materials_per_file=3"
+    told = (root / "docs" / "clusters.md").read_text(encoding="utf-8")
+    script = re.search(r"```sh\n(#!/bin/bash\n#SBATCH --job-name=sgexp-simulate.*?)```", told, re.DOTALL)[1]
+    for whole, small in (
+        ("1-40", "1-2"),
+        ("/40", "/2"),
+        ("cpus-per-task=4", "cpus-per-task=1"),
+        ("processes=4", "processes=1"),
+    ):
+        assert whole in script
+        script = script.replace(whole, small)
+    assert "task=simulate size=smc19 task.folder=data/smc19-like" in script
+    (tmp_path / "array.sh").write_text(script.replace("task=simulate size=smc19", few))
+    subprocess.run(["sbatch", "array.sh"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    one = command(*few.split(), "task.folder=one", "simulation.processes=1", cwd=tmp_path)
+    assert one.code == 0, one.err
+    wait_until_empty()
+    said = "".join(path.read_text() for path in tmp_path.glob("slurm-*.out"))
+    assert "shard 1/2" in said and "shard 2/2" in said, said
+    array, alone = (
+        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("[!.]*")}
+        for folder in (tmp_path / "data" / "smc19-like", tmp_path / "one")
+    )
+    assert len(alone) >= 5 and array == alone, said

@@ -68,3 +68,20 @@ def test_the_list_of_what_was_refused_survives_any_name(tmp_path):
     assert len(read_unreadable(tmp_path)) == 3 and refused[0] in read_unreadable(tmp_path)
     write_unreadable(tmp_path, [])
     assert read_unreadable(tmp_path) == [] and not list(tmp_path.iterdir())
+
+
+def test_shards_say_what_is_theirs_and_what_is_still_to_come(ask, tmp_path):
+    few = ["task.limit=4", "simulation.materials_per_file=1"]
+    code, said = ask(*few, "task.shard=2/3")
+    assert code == 0, said.err
+    words = " ".join(said.out.split())
+    assert "shard 2/3: 1 samples of 1 crystals in 1 files" in words and "3 files are still to come" in words
+    code, said = ask(*few)
+    assert code == 0 and "4 samples of 4 crystals in 4 files" in " ".join(said.out.split())
+    assert len(samples(tmp_path / "made")) == 4
+
+
+@pytest.mark.parametrize("shard", ["0/4", "5/4", "3", "3/40x", "-1/4"])
+def test_what_is_no_share_is_refused(ask, shard):
+    code, said = ask(f"task.shard={shard}")
+    assert code == 2 and "no share" in said.err and "3/40" in said.err
