@@ -5,8 +5,11 @@ rest, with many probes spread over the middle of the box; and thermal motion, a 
 other probes for each. For both: R1 = sum |a - b| / sum |b| without the direct disk and below 1.5 1/A (every disk but
 the direct one), and R1 of the log-coded image. How far the judge can be trusted is told beside it: "judge" is half the
 R1 between the two halves of its probes or configurations. Correlation is shown because others show it; it is no gate.
-Contrast: R1 between a non-centrosymmetric crystal and its inverse, the fast engine's over multislice's, both at rest
-with the same probes (the hands of an enantiomorph, the ends of a polar axis); only where multislice shows 0.03 or more.
+"dose" is R1 of the log code after Poisson counts, 10^7 electrons in the beam: ours against the judge's, and beside it
+("noise") the judge's against another draw of its own. Contrast, at rest and with the same probes, is the fast engine's
+R1 over multislice's, only where multislice shows 0.03 or more: "hand", between a non-centrosymmetric crystal and its
+inverse (the hands of an enantiomorph, the ends of a polar axis), and "super", between a crystal and the same with its
+atoms moved by up to some 0.8 A to where a supergroup has them.
 Ratio: processor time of the thermal mean over the fast engine's.
 
     python benchmarks/fidelity.py [--each 5] [--configurations 16] [--probes 16] [--box 48]
@@ -20,6 +23,7 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import spglib
 import torch
 from common import Table, machine
 
@@ -34,14 +38,16 @@ from sgexp.simulation.schema import SimulationConfig
 from sgexp.simulation.tilt import Tilt
 
 KEV, SAMPLING, Q_MAX, SPREAD = 100.0, 0.16, 1.5, 12.0
+DOSE = 1e7  # electrons
+SHOWN = 0.03  # R1 of multislice from which a contrast is judged
 EDGE = 40.0  # angstrom: an aperture twice as soft as the protocol's, whose probes end within the box
 
 
 class Judge:
     """Multislice with many probes on one zone."""
 
-    def __init__(self, crystal: Crystal, config: SimulationConfig) -> None:
-        self.config, self.zone = config, protocol.zones(crystal, config)[0]
+    def __init__(self, crystal: Crystal, config: SimulationConfig, zone: protocol.Zone | None = None) -> None:
+        self.config, self.zone = config, zone or protocol.zones(crystal, config)[0]
         self.slab = protocol.cut_slab(crystal, self.zone, config)
 
     def pattern(self, probes: int, rms: float, seed: int) -> np.ndarray:
@@ -71,6 +77,12 @@ class Measures:
         """Compare what a network sees."""
         first, second = log_coded(ours[self.inside]), log_coded(reference[self.inside])
         return float(np.abs(first - second).sum() / second.sum())
+
+    def dose_r1(self, ours: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
+        """Compare the log code of counts, and tell how far two draws of the reference are apart."""
+        rng = np.random.default_rng(0)
+        drawn = [rng.poisson(DOSE * np.maximum(one, 0.0)) / DOSE for one in (ours, reference, reference)]
+        return self.log_r1(drawn[0], drawn[1]), self.log_r1(drawn[2], drawn[1])
 
     def correlation(self, ours: np.ndarray, reference: np.ndarray) -> float:
         """Return Pearson's, outside the direct disk."""
@@ -129,7 +141,7 @@ def main() -> None:
     pairs: list[tuple[str, int] | str] = [("R1", 6), ("judge", 6), ("log R1", 6), ("corr.", 7)]
     table = Table(
         *(("crystal", 34), ("system", 12), ("group", 5), ("cell", 8), "|", *pairs, "|", *pairs, "|"),
-        *(("contrast", 8), ("ratio", 7)),
+        *(("dose", 6), ("noise", 6), "|", ("hand", 6), ("super", 6), ("ratio", 7)),
     )
     some = chosen(asked.each, moving)[: 2 if asked.quick else None]
     rows = [compare(system, crystal, (moving, still), asked, table) for system, crystal in some]
@@ -161,24 +173,59 @@ def compare(
     ratio = slow / (time.process_time() - begin)
     halves = [np.mean(configurations[start::2], axis=0) for start in (0, 1)]
     numbers += row_of(measures, fast, np.mean(configurations, axis=0), halves)
-    contrast = np.nan
-    group = SPACE_GROUPS[crystal.space_group - 1]
-    if group.point_group != group.laue_class:  # it has no centre of inversion
-        inverse = Crystal.from_arrays(
-            crystal.cell, crystal.numbers, -crystal.positions, name="inverse", space_groups=crystal.space_groups
-        )
-        other = Judge(inverse, moving)
-        other.zone = judge.zone
-        expected = measures.r1(np.mean([other.pattern(half, 0.0, seed) for seed in (1, 2)], axis=0), rest)
-        if expected > 0.03:
-            ours = measures.r1(engine.zone_pattern(inverse, judge.zone, still, KEV, None).pattern, at_rest)
-            contrast = ours / expected
+    numbers += measures.dose_r1(fast, np.mean(configurations, axis=0))
+    contrasts = []
+    for other in (inverse(crystal), symmetrised(crystal)):
+        contrasts.append(np.nan)
+        if other is None:
+            continue
+        changed = Judge(other, moving, judge.zone)
+        expected = measures.r1(np.mean([changed.pattern(half, 0.0, seed) for seed in (1, 2)], axis=0), rest)
+        if expected > SHOWN:
+            ours = engine.zone_pattern(other, judge.zone, still, KEV, None).pattern
+            contrasts[-1] = measures.r1(ours, at_rest) / expected
     cell, _ = engine.plane_waves(crystal, judge.zone, moving)
     cells = f"{cell.index}" if cell.periodic else "none"
     shown = [f"{value:.4f}" if index % 4 == 3 else f"{value:.3f}" for index, value in enumerate(numbers)]  # 3: corr.
-    said = "" if np.isnan(contrast) else f"{contrast:.2f}"
-    table.row(crystal.name[:34], system, crystal.space_group, cells, *shown, said, f"{ratio:.0f}x")
-    return [*numbers, contrast, ratio]
+    said = ["" if np.isnan(contrast) else f"{contrast:.2f}" for contrast in contrasts]
+    table.row(crystal.name[:34], system, crystal.space_group, cells, *shown, *said, f"{ratio:.0f}x")
+    return [*numbers, *contrasts, ratio]
+
+
+def inverse(crystal: Crystal) -> Crystal | None:
+    """Return the crystal turned inside out, or None where it has a centre of inversion."""
+    group = SPACE_GROUPS[crystal.space_group - 1]
+    return None if group.point_group == group.laue_class else moved(crystal, -crystal.positions)
+
+
+def symmetrised(crystal: Crystal) -> Crystal | None:
+    """Return the crystal with its atoms where a supergroup has them, in the same cell; None where none is near."""
+    cell = (crystal.cell, crystal.positions, crystal.numbers)
+    own = spglib.get_symmetry(cell, symprec=0.01)
+    for tolerance in (0.1, 0.2, 0.3, 0.5, 0.8):
+        found = spglib.get_symmetry(cell, symprec=tolerance)
+        if found is not None and own is not None and len(found["rotations"]) > len(own["rotations"]):
+            return moved(crystal, averaged(crystal, found["rotations"], found["translations"]))
+    return None
+
+
+def averaged(crystal: Crystal, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+    """Return every atom's mean over the places that operations send like atoms to, the nearest for each."""
+    steps = np.zeros_like(crystal.positions)
+    like = crystal.numbers[:, None] == crystal.numbers[None]
+    for rotation, translation in zip(rotations, translations, strict=True):
+        apart = (crystal.positions @ rotation.T + translation)[None] - crystal.positions[:, None]
+        apart -= np.round(apart)
+        far = np.where(like, np.linalg.norm(apart @ crystal.cell, axis=2), np.inf)
+        steps += np.take_along_axis(apart, far.argmin(axis=1)[:, None, None], axis=1)[:, 0]
+    return crystal.positions + steps / len(rotations)
+
+
+def moved(crystal: Crystal, positions: np.ndarray) -> Crystal:
+    """Return the crystal with its atoms elsewhere."""
+    return Crystal.from_arrays(
+        crystal.cell, crystal.numbers, positions, name="moved", space_groups=crystal.space_groups
+    )
 
 
 def row_of(measures: Measures, ours: np.ndarray, judge: np.ndarray, halves: list[np.ndarray]) -> list[float]:
@@ -189,9 +236,12 @@ def row_of(measures: Measures, ours: np.ndarray, judge: np.ndarray, halves: list
 
 def summary(rows: np.ndarray) -> None:
     """Print medians and worst values."""
-    names = ["R1 at rest", "judge", "log R1", "corr.", "R1 thermal", "judge", "log R1", "corr.", "contrast", "ratio"]
+    names = ["R1 at rest", "judge", "log R1", "corr.", "R1 thermal", "judge", "log R1", "corr."]
+    names += ["dose", "noise", "hand", "super", "ratio"]
     for name, column in zip(names, rows.T, strict=True):
         values = column[~np.isnan(column)]
+        if not len(values):
+            continue
         print(f"{name}: median {np.median(values):.3f}, from {values.min():.3f} to {values.max():.3f} ({len(values)})")
 
 

@@ -7,6 +7,7 @@ Waves are complex64 and batched over probes. Intensities are fractions of the in
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ from sgexp.simulation.protocol import Slab
 from sgexp.simulation.schema import ProtocolConfig
 
 _PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**26}  # of all waves of a batch; on a CPU it should stay in the cache
+_GRATINGS_AT_ONCE = {"cpu": 2**22, "cuda": 2**26}  # pixels of slices that a batch goes through before the next one
 
 
 @dataclass(frozen=True)
@@ -102,22 +104,41 @@ class Multislice:
 
     def pattern(self, slab: Slab, beam: Illumination, grid: tuple[int, int]) -> np.ndarray:
         """Return the pattern averaged over the probes, (Ny, Nx) float32, q = 0 at [Ny/2, Nx/2], q_y down, q_x right."""
-        total = sum(torch.view_as_real(waves).square().sum(dim=(0, 3)) for waves in self.exit_waves(slab, beam, grid))
+        total = torch.zeros(grid, device=self.device)
+        for waves in self.exit_waves(slab, beam, grid):
+            for part in (waves.real, waves.imag):
+                total += part.square().sum(dim=0)
         return torch.fft.fftshift(total / len(beam.positions)).cpu().numpy()
 
     @torch.inference_mode()
     def exit_waves(self, slab: Slab, beam: Illumination, grid: tuple[int, int], limited: bool = True) -> list[Tensor]:
-        """Return the exit waves in reciprocal space in batches (P, Ny, Nx); ``limited=False``: no band limit."""
-        propagator = self._propagator(grid, slab, beam, limited)
-        at_once = max(1, _PIXELS_AT_ONCE[self.device] // (grid[0] * grid[1]))
+        """Return the exit waves in reciprocal space in batches (P, Ny, Nx); ``limited=False``: no band limit.
+
+        Each batch goes through several slices before the next one, so that it is in the cache. The transforms' factor
+        1 / (Ny Nx) is part of the propagator.
+        """
+        points = grid[0] * grid[1]
+        propagator = self._propagator(grid, slab, beam, limited) / points
+        at_once = max(1, _PIXELS_AT_ONCE[self.device] // points)
         batches = [self._probes(grid, some, slab, beam) for some in batched_rows(beam.positions, at_once)]
-        for phases in slice_phases(slab, grid, beam.energy_kev, self.device):
-            for grating in transmission(phases):
-                for waves in batches:
-                    torch.fft.ifft2(waves, out=waves)
-                    torch.fft.fft2(waves.mul_(grating), out=waves)
-                    waves.mul_(propagator)
+        for gratings in self._gratings(slab, grid, beam.energy_kev):
+            for index, waves in enumerate(batches):
+                for grating in gratings:
+                    waves = torch.fft.ifft2(waves, norm="forward").mul_(grating)  # new memory is quicker than out=
+                    waves = torch.fft.fft2(waves).mul_(propagator)
+                batches[index] = waves
         return batches
+
+    def _gratings(self, slab: Slab, grid: tuple[int, int], energy_kev: float) -> Iterator[list[Tensor]]:
+        """Yield exp(i phase) of the slices in order, as many at once as a batch should go through."""
+        some: list[Tensor] = []
+        for phases in slice_phases(slab, grid, energy_kev, self.device):
+            some.extend(transmission(phases))
+            if len(some) * grid[0] * grid[1] >= _GRATINGS_AT_ONCE[self.device]:
+                yield some
+                some = []
+        if some:
+            yield some
 
     def _probes(self, grid: tuple[int, int], positions: np.ndarray, slab: Slab, beam: Illumination) -> Tensor:
         """Return the probes in reciprocal space, (P, Ny, Nx), each of total intensity 1.
@@ -131,8 +152,8 @@ class Multislice:
         aperture /= np.sqrt((aperture**2).sum())
         shift_x = np.exp(-2j * np.pi * positions[:, 0, None] * kx[0])
         shift_y = np.exp(-2j * np.pi * positions[:, 1, None] * ky[:, 0])
-        probes = aperture * shift_y[:, :, None] * shift_x[:, None, :]
-        return torch.from_numpy(probes.astype(np.complex64)).to(self.device)
+        along_y = torch.from_numpy((aperture * shift_y[:, :, None]).astype(np.complex64)).to(self.device)
+        return along_y.mul_(torch.from_numpy(shift_x[:, None, :].astype(np.complex64)).to(self.device))
 
     def _propagator(self, grid: tuple[int, int], slab: Slab, beam: Illumination, limited: bool) -> Tensor:
         """Return P(k); a beam off the normal by t, in 1/Å, has |k + t|^2 - |t|^2 in the place of k^2."""

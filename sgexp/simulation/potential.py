@@ -28,6 +28,7 @@ from sgexp.simulation.physics import phase_of_form_factor
 from sgexp.simulation.protocol import Slab
 
 _GROUPS_A_SLICE = 256  # more than there are elements: slice index and atomic number in one integer
+_LOW = 8  # harmonics that one table of cosines holds
 _PIXELS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}  # of all slices of a chunk; on a CPU it should stay in the cache
 
 
@@ -63,14 +64,18 @@ def _form_factor_YX(number: int, grid: tuple[int, int], box: tuple[float, float]
 def _harmonics(turns_N: np.ndarray, count: int, device: str) -> Tensor:
     """Return cos and sin of 2 pi m t for m = 0 ... count - 1, stacked to (2 count, N), for t in [0, 1) turns.
 
-    Single precision costs a part in 2^24 of a turn, below 1e-5 Å for any box up to 100 Å.
+    m = h + l, h a multiple of ``_LOW`` and l below it: the addition theorems need cosines of few angles, which are
+    reduced to one turn in double precision.
     """
-    angle_N = torch.from_numpy((2.0 * math.pi * turns_N).astype(np.float32)).to(device)
-    result = torch.empty(2, count, len(turns_N), device=device)
-    angles = torch.arange(count, dtype=torch.float32, device=device)[:, None] * angle_N
-    torch.cos(angles, out=result[0])
-    torch.sin(angles, out=result[1])
-    return result.view(2 * count, -1)
+    rows = -(-count // _LOW)
+    parts = [np.outer(multiples, turns_N) for multiples in (_LOW * np.arange(rows), np.arange(_LOW))]
+    angles = [torch.from_numpy((2.0 * math.pi * (part - np.floor(part))).astype(np.float32)) for part in parts]
+    high, low = angles[0].to(device)[:, None], angles[1].to(device)[None]
+    cos_high, sin_high, cos_low, sin_low = high.cos(), high.sin(), low.cos(), low.sin()
+    result = torch.empty(2, rows, _LOW, len(turns_N), device=device)
+    torch.mul(cos_high, cos_low, out=result[0]).addcmul_(sin_high, sin_low, value=-1.0)
+    torch.mul(sin_high, cos_low, out=result[1]).addcmul_(cos_high, sin_low)
+    return result.view(2, rows * _LOW, -1)[:, :count].reshape(2 * count, -1)
 
 
 def slice_phases(slab: Slab, grid: tuple[int, int], energy_kev: float, device: str = "cpu") -> Iterator[Tensor]:
@@ -146,8 +151,4 @@ def _half_plane(quarter: Tensor) -> Tensor:
 
 def transmission(phases_SYX: Tensor) -> Tensor:
     """Return exp(i phase) as complex64 (the weak imaginary potential of absorption is not modelled)."""
-    result = torch.empty(phases_SYX.shape, dtype=torch.complex64, device=phases_SYX.device)
-    parts = torch.view_as_real(result)
-    torch.cos(phases_SYX, out=parts[..., 0])
-    torch.sin(phases_SYX, out=parts[..., 1])
-    return result
+    return torch.polar(phases_SYX.new_ones(1).expand_as(phases_SYX), phases_SYX)

@@ -90,3 +90,11 @@ def test_the_gpu_computes_the_same_pattern():
     slab, beam = slab_and_beam(probes=4)
     cpu, gpu = (Multislice(device=device).pattern(slab, beam, GRID) for device in ("cpu", "cuda"))
     assert gpu == pytest.approx(cpu, abs=1e-6)
+
+
+def test_slices_taken_in_blocks_give_the_same_pattern(monkeypatch):
+    slab, beam = slab_and_beam(probes=3)
+    whole = Multislice().pattern(slab, beam, GRID)
+    monkeypatch.setitem(multislice._GRATINGS_AT_ONCE, "cpu", 64 * 64)
+    monkeypatch.setitem(multislice._PIXELS_AT_ONCE, "cpu", 64 * 64)
+    assert Multislice().pattern(slab, beam, GRID) == pytest.approx(whole, abs=1e-9)
