@@ -65,15 +65,16 @@ def test_a_job_that_slurm_warns_is_requeued_once_and_goes_on_in_the_same_run(slu
 
 @pytest.mark.slow
 def test_a_job_that_is_cancelled_keeps_what_it_has_and_does_not_come_back(slurm, tmp_path):
-    job = submitted("logger=none", cwd=tmp_path)
+    job = submitted("logger=wandb", cwd=tmp_path)
     wait_until(lambda: training(tmp_path), "a training")
-    slurm_says("scancel", job)
+    slurm_says("scancel", job)  # all processes of the job hear SIGTERM, wandb's service too
     wait_until_empty()
     folder = only_run(tmp_path)
     assert details(job)["JobState"] == "CANCELLED" and details(job)["Restarts"] == "0"
     assert result(folder)["status"] == "interrupted" and "requeued" not in result(folder)
     assert (folder / "checkpoints" / "last.ckpt").exists()
     assert f"preempted (SIGTERM); go on with: python -m sgexp resume={folder.relative_to(tmp_path)}" in log(tmp_path)
+    assert "Traceback" not in log(tmp_path) and segments(folder)[-1].exit_code == 75
 
 
 @pytest.mark.slow

@@ -197,15 +197,20 @@ def test_jobs_in_one_process_have_a_run_each_and_fail_alone(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_outlives_the_service_that_records_it(tmp_path):
-    process = start("size=tiny", "trainer.epochs=60", "callbacks.progress=false", cwd=tmp_path)
-    wait_for(lambda: any(tmp_path.glob("outputs/train/*/metrics.csv")), process)
+def test_a_run_outlives_the_service_that_records_it_and_tells_the_next_one_all(tmp_path):
+    process = start("size=tiny", "trainer.epochs=40", "callbacks.progress=false", cwd=tmp_path)
+    history = tmp_path / "outputs" / "train"
+    wait_for(lambda: any(len(path.read_text().splitlines()) > 1 for path in history.glob("*/metrics.csv")), process)
     (service,) = (child for child in psutil.Process(process.pid).children() if "wandb-core" in child.name())
     service.kill()
     ended = end(process)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.words.count("W&B records no more of this run") == 1
-    assert len(rows(only_run(tmp_path))) == 60 and result(only_run(tmp_path))["status"] == "finished"
+    assert ended.words.count("W&B recorded offline") == 1 and "records no more" not in ended.words
+    folder = only_run(tmp_path)
+    first, second = segments(folder)
+    assert first.exit_code is None and second.exit_code == 0
+    assert len(rows(folder)) == 40 and logged(second) == rows(folder)
+    assert second.summary["test_family/top1"] == result(folder)["metrics"]["test_family"]["top1"]["value"]
 
 
 @pytest.mark.slow

@@ -102,14 +102,17 @@ def main() -> None:
     from sgexp.learning.trainer import make_trainer, predict
 
     devices, folder = int(sys.argv[1]), Path(sys.argv[2])
-    module, data, switches = make_module(dropout=0.0), make_data(), []
+    module, data, switches, accumulate = make_module(dropout=0.0), make_data(), [], 1
     if "mixup" in sys.argv:
+        accumulate = 2
         module.mixing = mixup(1.0, class_counts=np.full(len(CLASSES), 12), seed=5)
         data = make_data(mixing=module.mixing)
     if "crt" in sys.argv:
         module, data, *switches = in_stages(crt(0.5, 1.0), 3, dropout=0.0)
     quiet = CallbacksConfig(progress=False)
-    trainer = make_trainer(config(devices=devices), folder, callbacks=quiet, extra_callbacks=switches)
+    trainer = make_trainer(
+        config(devices=devices, accumulate=accumulate), folder, callbacks=quiet, extra_callbacks=switches
+    )
     trainer.fit(module, datamodule=data)
     scores = {name: float(value) for name, value in trainer.callback_metrics.items()}
     rows, logits = predict(trainer, module, data.evaluation_loader("validation"))

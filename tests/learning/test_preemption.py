@@ -6,14 +6,16 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.environments import SLURMEnvironment
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from sgexp.console import STOP_REQUESTS
+from sgexp.learning import trainer as trainers
 from sgexp.learning.checkpoint import read_checkpoint
 from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
 from sgexp.requeue import due, requeue, requeue_command
 
-from .plumbing import config, make_data, make_module, weights
-from .test_module import QUIET, fit
+from .plumbing import config, make_data, weights
+from .test_module import fit
 
 
 class Ask(pl.Callback):
@@ -74,38 +76,31 @@ def test_a_validation_that_takes_longer_than_the_grace_period_is_broken_off(tmp_
     assert stopped(tmp_path, Ask(validation=1, seconds=60.0), grace_seconds=0.2) == 3
 
 
-def test_lightnings_handlers_stay_away_so_that_a_job_is_requeued_once(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("way", "times"), [("naive", 2), ("ours", 1)])
+def test_a_job_is_requeued_once(way, times, tmp_path, monkeypatch):
     """Under Slurm Lightning by itself answers SIGUSR1 with ``scontrol requeue``: whoever does too has it done twice."""
     for name, value in {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "1", "SLURM_JOB_NAME": "x", "SLURM_PROCID": "0"}.items():
         monkeypatch.setenv(name, value)
     for name in ("SLURM_LOCALID", "SLURM_NODEID"):
         monkeypatch.setenv(name, "0")
-    seen = {}
-
-    class Look(pl.Callback):
-        def __init__(self, way):
-            self.way = way
-
-        def on_train_start(self, *_):
-            seen[self.way] = signal.getsignal(signal.SIGUSR1)
-
-    naive = pl.Trainer(
-        accelerator="cpu",
-        max_epochs=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        plugins=[SLURMEnvironment()],
-        callbacks=[Look("naive")],
-    )
-    naive.fit(make_module(), datamodule=make_data())
-    requests = StopRequests(1.0)
-    with requests.listening():
-        fit(tmp_path, extra_callbacks=[Look("ours")], trainer=config(epochs=1), callbacks=QUIET)
-    assert "_HandlersCompose" in type(seen["naive"]).__name__
-    assert seen["ours"] == requests._hear
+    asked = tmp_path / "asked"
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" >>"{asked}"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    ask = Ask(batch=(1, 1), number=signal.SIGUSR1)
+    if way == "naive":
+        monkeypatch.setattr(trainers, "_NoSignalHandlers", _SignalConnector)
+        monkeypatch.setattr(trainers, "cluster_environment", lambda _: SLURMEnvironment())
+        fit(tmp_path, extra_callbacks=[ask], trainer=config(epochs=4))
+    else:
+        assert stopped(tmp_path, ask, trainer=config(epochs=4)) == 5
+    before = {number: signal.getsignal(number) for number in STOP_REQUESTS}
+    try:
+        assert requeue(requeue_command({})) is None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert asked.read_text() == "requeue 7\n" * times
 
 
 SLURM = {"SLURM_JOB_ID": "41"}

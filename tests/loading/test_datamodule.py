@@ -7,6 +7,7 @@ import torch
 
 from sgexp.errors import DataError
 from sgexp.loading.datamodule import PatternDataModule
+from sgexp.sampling.online import m_per_class
 from sgexp.sampling.plan import ResamplingPlan
 
 from .stores import random_store
@@ -69,8 +70,11 @@ def test_a_request_to_stop_at_a_workers_first_moment_leaves_it_alive(name, tmp_p
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_batches(tmp_path, workers):
+@pytest.mark.parametrize("draws", ["mixed", "anew every epoch"])
+def test_any_number_of_workers_gives_the_same_batches(tmp_path, draws, workers):
     plan = plan_of(np.arange(30), np.arange(30)[::-1], np.full(30, 0.25))
+    if draws == "anew every epoch":
+        plan = m_per_class(2).plan(np.arange(30) % 5, np.arange(30), None, 0).at_rows(np.arange(30))
     alone = module_of(tmp_path, plan).train_dataloader()
     helped = module_of(tmp_path, plan, workers=workers).train_dataloader()
     for epoch in range(2):

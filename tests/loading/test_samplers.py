@@ -105,10 +105,14 @@ def recipe_batches(recipe, n, size, world, epoch=0, start=0, **options):
 
 LABELS = np.repeat([1, 2, 3, 4], [60, 25, 10, 5])
 RECIPES = {
+    "instance": online.instance,
+    "sqrt": online.sqrt,
     "class_balanced": online.class_balanced,
     "progressive": lambda: online.progressive(4),
+    "deferred": lambda: online.deferred(0.5, 4),
     "repeat_factor": lambda: online.repeat_factor(0.5),
     "m_per_class": lambda: online.m_per_class(4),
+    "family_balanced": lambda: online.family_balanced("even"),
 }
 
 

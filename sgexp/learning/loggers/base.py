@@ -10,7 +10,6 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -89,10 +88,12 @@ class RunLogger:
 
     def _close(self, exit_code: int) -> None:
         if self.broken:  # what can still be closed is closed: the next job of this process has a record of its own
-            for do in (partial(self._end, exit_code), self._give_up):
-                with suppress(Exception):
-                    do()
+            with suppress(Exception):
+                self._end(exit_code)
         self._attempt(self._end, exit_code)
+        if self.started:
+            with suppress(Exception):
+                self._let_go(exit_code)
         self.started = False
 
     def _attempt(self, do: Callable[..., None], *arguments: Any) -> None:
@@ -115,7 +116,8 @@ class RunLogger:
 
     def _end(self, exit_code: int) -> None: ...
 
-    def _give_up(self) -> None: ...
+    def _let_go(self, exit_code: int) -> None:
+        """Leave nothing running, and nothing to do when the process ends: a cluster may end it at any moment now."""
 
 
 def exit_code(error: BaseException) -> int:

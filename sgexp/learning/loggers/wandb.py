@@ -10,8 +10,9 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MODES = {"online": "online", "offline": "offline", "disabled": "disabled", "run": "online", "dryrun": "offline"}
 _MOST_ROWS = 10_000  # what W&B shows of a table
+_SERVICE_DIED = ("MailboxClosedError", "HandleAbandonedError")  # what waits for an answer hears these
 _TAGGED = ("dataset", "split", "sampler", "model", "loss", "size")
 _ARTIFACTS = {
     "config": ("config.yaml", "overrides.yaml", "provenance.json"),
@@ -81,6 +83,10 @@ class WandbLogger(RunLogger):
         self.resumed, self.identity = bool(kept), self._identity() | kept
         self.about.folder.joinpath("wandb").mkdir(exist_ok=True)
         self.about.folder.joinpath("wandb", "run.json").write_text(json.dumps(self.identity, indent=2) + "\n")
+        self.told: list[Callable[[], None]] | None = []
+        self._begin(wandb)
+
+    def _begin(self, wandb: Any) -> None:
         with _inside(self.about.folder):
             wandb.setup(wandb.Settings(silent=True))  # what is worth knowing is said here, in a line
             if self.mode == "online":
@@ -88,6 +94,27 @@ class WandbLogger(RunLogger):
             if self.mode == "offline":
                 self._init(wandb)
         self.lightning.log_hyperparams(dict(self.about.config))
+
+    def _tell(self, do: Callable[..., None], *arguments: Any) -> None:
+        """Have wandb record something; where its service has died, once, begin another record that tells all again.
+
+        (A cluster that asks a job to stop asks the service too. It obeys, and leaves an empty record behind.)
+        """
+        if self.mode != "offline" or self.told is None:
+            return do(*arguments)
+        self.told.append(partial(do, *arguments))
+        try:
+            do(*arguments)
+        except Exception as error:
+            if not isinstance(error, ConnectionError) and type(error).__name__ not in _SERVICE_DIED:
+                raise
+            import wandb
+
+            self._let_go(1)
+            told, self.told = self.told, None
+            self._begin(wandb)
+            for tell in told:
+                tell()
 
     def _start_online(self, wandb: Any) -> None:
         """Begin a run on the server; where that cannot be, say why and record offline. Nobody is asked for a key."""
@@ -121,9 +148,15 @@ class WandbLogger(RunLogger):
             self._row(row, step=int(row["step"]))
 
     def _row(self, values: Mapping[str, float], step: int) -> None:
-        self.lightning.log_metrics(dict(values), step=step)
+        self._tell(self._record_row, dict(values), step)
+
+    def _record_row(self, values: dict[str, float], step: int) -> None:
+        self.lightning.log_metrics(values, step=step)
 
     def _results(self, record: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> None:
+        self._tell(self._record_results, record, predictions)
+
+    def _record_results(self, record: Mapping[str, Any], predictions: Mapping[str, Predictions]) -> None:
         import wandb
 
         folder = self.about.folder
@@ -147,14 +180,19 @@ class WandbLogger(RunLogger):
         return artifact
 
     def _end(self, exit_code: int) -> None:
-        self.run.finish(exit_code=exit_code)
+        self._tell(self._finish, exit_code)
         if self.mode == "offline" and exit_code == 0:
             console.print(f"[bold]W&B[/bold] recorded offline; upload with: {self._sync_command()}", soft_wrap=True)
 
-    def _give_up(self) -> None:
+    def _finish(self, exit_code: int) -> None:
+        self.run.finish(exit_code=exit_code)
+
+    def _let_go(self, exit_code: int) -> None:
         import wandb
 
-        wandb.teardown(exit_code=1)  # or it would try again, and complain, when the process ends
+        # Else wandb does it when the process ends, and complains with a stack trace where its service is gone by then.
+        with suppress(Exception, SystemExit):  # (it exits as its service does)
+            wandb.teardown(exit_code=exit_code)
 
     def _sync_command(self) -> str:
         output_dir = str(self.about.config.get("output_dir", "outputs"))

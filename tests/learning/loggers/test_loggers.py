@@ -7,13 +7,14 @@ import sys
 from contextlib import nullcontext
 
 import numpy as np
+import psutil
 import pytest
 
 from sgexp.errors import ConfigError, DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.loggers import tables
 from sgexp.learning.loggers.base import About, RunLogger, exit_code, figures
-from sgexp.learning.loggers.wandb import kept_identity
+from sgexp.learning.loggers.wandb import WandbLogger, kept_identity
 
 ROWS = [{"epoch": 0.0, "step": 3.0, "train/loss": 2.5}, {"epoch": 1.0, "step": 6.0, "train/loss": 1.25, "lr": 0.01}]
 RECORD = {
@@ -159,6 +160,26 @@ def test_a_broken_logger_is_left_alone_until_it_is_closed(fails, tmp_path, capsy
         logger.row({}, 2)
     assert logger.told[-1] == ("end", 0) and ("row", 2) not in logger.told
     assert capsys.readouterr().out.count("no space left") == 1
+
+
+def test_wandb_tells_a_second_service_all_and_is_left_alone_when_that_dies_too(tmp_path, capsys):
+    def kill_the_service():
+        (service,) = (child for child in psutil.Process().children() if "wandb-core" in child.name())
+        service.kill()
+        service.wait()
+
+    logger = WandbLogger(None, None, None, [], True)
+    with logger.ending():
+        logger.start(About(tmp_path))
+        logger.row({"step": 1.0}, 1)
+        kill_the_service()
+        logger.row({"step": 2.0}, 2)
+        kill_the_service()
+        logger.row({"step": 3.0}, 3)
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.count("W&B records no more of this run") == 1 and "recorded offline" not in said
+    assert not [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+    assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2
 
 
 def test_a_logger_that_was_never_started_does_nothing(tmp_path):
