@@ -227,6 +227,33 @@ class DeferredResamplingConfig(StageConfig):
 
 
 @dataclass(kw_only=True)
+class ProbabilityFlowConfig(StageConfig):
+    """Two-class answers for every pair of classes, recombined with the network's (Pan 2020)."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.probability_flow"
+
+    lr: float = bounded(1.0, low=0.0, high=1000.0)
+    top: int = bounded(5, low=0, high=230)
+    flow: float = bounded(0.5, low=0.0, high=1.0)
+    rounds: int = bounded(1, low=1, high=1000)
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse a flow among a single class."""
+        return f"{key}.top=1 leaves nowhere to flow: set it to 2 or more, or to 0 for all" if self.top == 1 else None
+
+
+@dataclass(kw_only=True)
+class TrickleDownConfig(StageConfig):
+    """Levels of classes, frequent ones first; each names its own or hands down to the next (Dash & Dasgupta 2020)."""
+
+    target: ClassVar[str] = "sgexp.learning.stages.trickle_down"
+
+    lr: float = bounded(1.0, low=0.0, high=1000.0)
+    per_level: int = bounded(20, low=1, high=230)
+    whole: bool = True
+
+
+@dataclass(kw_only=True)
 class SGDConfig(Component):
     """Stochastic gradient descent with momentum, Nesterov's unless told."""
 
@@ -389,6 +416,8 @@ GROUPS: dict[str, tuple[type, ...]] = {
         LearnableScalingConfig,
         DeferredReweightingConfig,
         DeferredResamplingConfig,
+        ProbabilityFlowConfig,
+        TrickleDownConfig,
     ),
     "trainer": (TrainerConfig,),
     "logger": (NoLoggerConfig, WandbLoggerConfig, TensorBoardLoggerConfig, MLflowLoggerConfig),

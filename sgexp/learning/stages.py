@@ -1,16 +1,18 @@
 """Training in two stages: first as without them, then, from some epoch on, with classes on an even footing.
 
-The second stage draws classes evenly (crt, lws, drs) or weighs them (drw), and trains the whole network (drw, drs), a
-fresh last layer (crt) or nothing but a factor of each class's logit (lws). Which stage an epoch belongs to follows from
-its number, so a resumed run and every process of a distributed one agree.
+The second stage draws classes evenly (crt, lws, drs, probability_flow) or weighs them (drw), and trains the whole
+network (drw, drs), a fresh last layer (crt), nothing but a factor of each class's logit (lws), or what answers in the
+network's place from then on (probability_flow, trickle_down). Which stage an epoch belongs to follows from its number,
+so a resumed run and every process of a distributed one agree.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -22,7 +24,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from sgexp.errors import ConfigError
 from sgexp.learning.losses.base import Loss, effective_number_weights
-from sgexp.learning.models.heads import ScaledHead, head_of
+from sgexp.learning.models.heads import ScaledHead, features_of, head_of
+from sgexp.learning.models.second_answer import PairFlow, PairLoss, Second, SecondAnswer, TrickleDown
 from sgexp.learning.module import MakeOptimizer, SpaceGroupModule
 
 
@@ -36,9 +39,11 @@ class Stages:
     start : share of the epochs before the second stage; None: there is none.
     draws_evenly : every class is drawn equally often in the second stage.
     beta : weigh classes by their effective number with this beta; None: not at all.
-    trains : what the second stage trains: "all", a fresh "classifier", or the "scales" of the classes' logits.
+    trains : what the second stage trains: "all", a fresh "classifier", the "scales" of the classes' logits, or the
+        "second" answer.
     lr : peak learning rate of the second stage as a share of the first one's; it falls by a cosine to 0, and the first
         schedule ends with the first stage. None: one schedule for both.
+    answers : (features, classes) -> what answers in the second stage in the network's place; None: the network.
     """
 
     name: str = "none"
@@ -47,6 +52,7 @@ class Stages:
     beta: float | None = None
     trains: str = "all"
     lr: float | None = None
+    answers: Callable[[int, int], Second] | None = None
 
     def begins(self, epochs: int) -> int | None:
         """Return the second stage's first epoch, between 1 and ``epochs`` - 1; None where there is none."""
@@ -63,8 +69,16 @@ class Stages:
             {"stage": 2, "name": self.name, "first_epoch": begins, "last_epoch": epochs - 1} | second,
         ]
 
-    def loss(self, loss: nn.Module, class_counts: ArrayLike) -> nn.Module:
+    def network(self, network: nn.Module, n_classes: int) -> nn.Module:
+        """Return the network with what answers in the second stage."""
+        if self.answers is None:
+            return network
+        return SecondAnswer(network, self.answers(features_of(head_of(network)), n_classes))
+
+    def loss(self, loss: nn.Module, class_counts: ArrayLike, network: nn.Module | None = None) -> nn.Module:
         """Return the second stage's loss from one that was built for its draws."""
+        if isinstance(network, SecondAnswer) and isinstance(network.second, PairFlow):
+            return PairLoss(network)
         return loss if self.beta is None else Reweighted(loss, effective_number_weights(class_counts, self.beta))
 
     def optimizer(self, make: MakeOptimizer, epochs: int) -> MakeOptimizer:
@@ -96,6 +110,18 @@ def drw(start: float, beta: float) -> Stages:
 def drs(start: float) -> Stages:
     """Return deferred re-sampling, which Cao et al. 2019 compare with deferred re-weighting."""
     return Stages("drs", start, draws_evenly=True)
+
+
+def probability_flow(start: float, lr: float, top: int, flow: float, rounds: int) -> Stages:
+    """Return two-class answers for every pair, recombined with the network's (see ``PairFlow``)."""
+    answers = partial(PairFlow, top=top, flow=flow, rounds=rounds)
+    return Stages("probability_flow", start, draws_evenly=True, trains="second", lr=lr, answers=answers)
+
+
+def trickle_down(start: float, lr: float, per_level: int, whole: bool) -> Stages:
+    """Return levels of classes (see ``TrickleDown``), with the encoder or without."""
+    answers = partial(TrickleDown, per_level=per_level)
+    return Stages("trickle_down", start, trains="all" if whole else "second", lr=lr, answers=answers)
 
 
 class Reweighted(Loss):
@@ -150,6 +176,8 @@ class StageSwitch(pl.Callback):
             self.entered = True
             if self.stages.trains == "classifier":
                 _draw_anew(head_of(pl_module.model), trainer.optimizers[0], self.seed)
+            if isinstance(pl_module.model, SecondAnswer):
+                pl_module.model.begin()
         pl_module.loss = self.loss.to(pl_module.device)
         if self.stages.trains != "all":
             pl_module.model.eval()
@@ -169,12 +197,19 @@ class StageSwitch(pl.Callback):
 
     def _still(self, trainer: pl.Trainer, model: nn.Module) -> Iterator[nn.Parameter]:
         """Yield the parameters that the stage of the present epoch does not train."""
-        head = head_of(model)
-        scales = {id(head.scales)} if isinstance(head, ScaledHead) else set()
-        trained = {"all": None, "classifier": {id(item) for item in head.parameters()}, "scales": scales}
-        now = trained[self.stages.trains] if self._second(trainer) else None
+        head, second = head_of(model), self._second(trainer)
+        own = {id(item) for item in head.parameters()}
+        later = {id(head.scales)} if isinstance(head, ScaledHead) else set()
+        if isinstance(model, SecondAnswer):
+            later = {id(item) for item in model.second.parameters()}
         for parameter in model.parameters():
-            if id(parameter) not in now if now is not None else id(parameter) in scales:
+            trained = id(parameter) not in later
+            if second and self.stages.trains == "all":
+                # The network's own last layer has no say where another answers.
+                trained = not (isinstance(model, SecondAnswer) and id(parameter) in own)
+            elif second:
+                trained = id(parameter) in (own if self.stages.trains == "classifier" else later)
+            if not trained:
                 yield parameter
 
 

@@ -35,7 +35,7 @@ def second_stage(config: Config, data: Data, split: Split, plan: ResamplingPlan)
     begins = stages.begins(config.trainer.epochs)
     if begins is None:
         return None
-    if stages.trains != "all" and getattr(config.trainer, "strategy", "ddp") == "fsdp":
+    if (stages.trains != "all" or stages.answers) and getattr(config.trainer, "strategy", "ddp") == "fsdp":
         raise ConfigError(f"stage={stages.name} keeps weights still, which trainer.strategy=fsdp cannot: take ddp")
     if stages.draws_evenly:
         rows = split.rows("train")

@@ -18,6 +18,7 @@ from sgexp.errors import DataError, ProcessLost
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning import heartbeat, processes
 from sgexp.learning.checkpoint import load_weights
+from sgexp.learning.models.second_answer import SecondAnswer, TrickleDown
 from sgexp.learning.models.timm_model import import_timm
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import for_batch
@@ -174,8 +175,11 @@ def assemble(
     augment = build(config.augment, classes=classes.tolist(), seed=config.seed)
     console.print(f"[bold]learning rate[/bold] {told}")
 
+    network = network_builder(config)(len(classes))
+    if isinstance(network, SecondAnswer) and isinstance(network.second, TrickleDown):
+        network.second.sort_by(np.bincount(class_of_row[split.rows("train")], minlength=len(classes)))
     module = SpaceGroupModule(
-        network_builder(config)(len(classes)),
+        network,
         loss,
         stages.optimizer(lambda model, steps: build(optimizer, model=model, steps=steps), config.trainer.epochs),
         classes.tolist(),
@@ -204,7 +208,7 @@ def assemble(
     if second is None:
         return module, datamodule, []
     counts = second.plan.counts(class_of_row, len(classes))
-    loss = stages.loss(build(config.loss, class_counts=counts), counts)
+    loss = stages.loss(build(config.loss, class_counts=counts), counts, network)
     module.stage = 1
     return module, datamodule, [StageSwitch(stages, config.trainer.epochs, loss, config.seed)]
 

@@ -111,6 +111,7 @@ def network_builder(config: Config) -> Callable[[int], Any]:
         model = build(config.model, n_classes=n_classes)
         if isinstance(config.loss, LDAMConfig):
             model = with_cosine_head(model, config.loss.scale)
-        return with_scaled_head(model, n_classes) if isinstance(config.stage, LearnableScalingConfig) else model
+        model = with_scaled_head(model, n_classes) if isinstance(config.stage, LearnableScalingConfig) else model
+        return build(config.stage).network(model, n_classes)
 
     return network

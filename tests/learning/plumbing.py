@@ -12,7 +12,7 @@ from sgexp.learning.models.heads import with_scaled_head
 from sgexp.learning.module import SpaceGroupModule
 from sgexp.learning.optimizers import adamw
 from sgexp.learning.schema import TrainerConfig
-from sgexp.learning.stages import StageSwitch, crt
+from sgexp.learning.stages import StageSwitch, crt, probability_flow, trickle_down
 from sgexp.loading.augment import Augment
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.loading.mixing import mixup
@@ -79,13 +79,21 @@ def in_stages(stages, epochs, *, dropout=0.2, loss=None):
     """Return a module, its data and the callback that enters the second stage, where 20 draws of each class follow."""
     module = make_module(dropout=dropout, loss=loss)
     module.make_optimizer, module.stage = stages.optimizer(make_optimizer, epochs), 1
+    module.model = stages.network(module.model, len(CLASSES))
     if stages.trains == "scales":
         with_scaled_head(module.model, len(CLASSES))
     base = np.concatenate([np.resize(np.flatnonzero(ArrayStore().labels[:60] == k), 20) for k in range(len(CLASSES))])
     evenly = ResamplingPlan.selection(base)
     data = make_data(later=(stages.begins(epochs), evenly) if stages.draws_evenly else None)
-    second = stages.loss(CrossEntropy(0.0), [100, 10, 40, 20, 5])
+    second = stages.loss(CrossEntropy(0.0), [100, 10, 40, 20, 5], module.model)
     return module, data, StageSwitch(stages, epochs, second, seed=5)
+
+
+IN_STAGES = {
+    "crt": crt(0.5, 1.0),
+    "probability_flow": probability_flow(0.5, 1.0, 3, 0.5, 1),
+    "trickle_down": trickle_down(0.5, 1.0, 2, True),
+}
 
 
 def config(**fields):
@@ -107,8 +115,9 @@ def main() -> None:
         accumulate = 2
         module.mixing = mixup(1.0, class_counts=np.full(len(CLASSES), 12), seed=5)
         data = make_data(mixing=module.mixing)
-    if "crt" in sys.argv:
-        module, data, *switches = in_stages(crt(0.5, 1.0), 3, dropout=0.0)
+    for name, stages in IN_STAGES.items():
+        if name in sys.argv:
+            module, data, *switches = in_stages(stages, 3, dropout=0.0)
     quiet = CallbacksConfig(progress=False)
     trainer = make_trainer(
         config(devices=devices, accumulate=accumulate), folder, callbacks=quiet, extra_callbacks=switches

@@ -299,7 +299,7 @@ def test_history_is_cut_to_whole_rows_up_to_the_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["plain", "crt", "mixup"])
+@pytest.mark.parametrize("way", ["plain", "crt", "probability_flow", "trickle_down", "mixup"])
 def test_two_processes_train_and_predict_like_one(way, tmp_path):
     """Gloo, group normalisation: the same global batches give the same weights up to the order of additions."""
     script = Path(__file__).with_name("plumbing.py")

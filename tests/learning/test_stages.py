@@ -12,7 +12,7 @@ from sgexp.learning.checkpoint import read_checkpoint
 from sgexp.learning.losses import CrossEntropy
 from sgexp.learning.losses.base import effective_number_weights
 from sgexp.learning.schema import CallbacksConfig
-from sgexp.learning.stages import Reweighted, Stages, crt, drs, drw, lws
+from sgexp.learning.stages import Reweighted, Stages, crt, drs, drw, lws, probability_flow, trickle_down
 from sgexp.learning.trainer import make_trainer
 from sgexp.schema import build
 from sgexp.tasks.corrections import corrected_twice
@@ -20,7 +20,14 @@ from sgexp.tasks.corrections import corrected_twice
 from .plumbing import config, in_stages, weights
 
 EPOCHS, BEGINS = 5, 3
-ALL = {"crt": crt(0.6, 0.5), "lws": lws(0.6, 0.5), "drw": drw(0.6, 0.999), "drs": drs(0.6)}
+ALL = {
+    "crt": crt(0.6, 0.5),
+    "lws": lws(0.6, 0.5),
+    "drw": drw(0.6, 0.999),
+    "drs": drs(0.6),
+    "probability_flow": probability_flow(0.6, 0.5, 3, 0.5, 2),
+    "trickle_down": trickle_down(0.6, 0.5, 2, whole=True),
+}
 
 
 class Watch(pl.Callback):
@@ -67,12 +74,29 @@ def differing(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-@pytest.mark.parametrize(("name", "moved"), [("crt", {"head.weight", "head.bias"}), ("lws", {"head.scales"})])
+@pytest.mark.parametrize(
+    ("name", "moved"),
+    [
+        ("crt", {"head.weight", "head.bias"}),
+        ("lws", {"head.scales"}),
+        ("probability_flow", {"second.units.weight", "second.units.bias"}),
+    ],
+)
 def test_the_second_stage_trains_its_part_and_nothing_else(name, moved, trained):
     _, module, watch = trained[name]
     end = module.model.state_dict()
     assert differing(watch.parts[BEGINS + 1], end) == moved
-    assert differing(watch.parts[0], watch.parts[BEGINS]) == set(end) - {"head.scales"}, "the first one all the rest"
+    first = {part for part in end if not part.startswith("second.")} - {"head.scales", "_extra_state"}
+    # Watched after the switch, which draws crt's layer anew and begins units with the first stage's layer.
+    assert differing(watch.parts[0], watch.parts[BEGINS]) - set(moved) - {"_extra_state"} == first - set(moved)
+
+
+def test_levels_are_trained_with_the_encoder_and_the_first_answers_layer_keeps_still(trained):
+    _, module, watch = trained["trickle_down"]
+    moved = differing(watch.parts[BEGINS], module.model.state_dict())
+    assert {"network.conv.weight", "second.levels.weight"} <= moved
+    assert not {"network.head.weight", "second.place"} & moved
+    assert torch.equal(watch.parts[0]["second.levels.weight"], watch.parts[BEGINS]["second.levels.weight"])
 
 
 def test_a_retrained_classifier_begins_afresh_and_a_scaled_one_where_it_was(trained):

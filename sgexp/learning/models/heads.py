@@ -66,6 +66,13 @@ def head_of(network: nn.Module) -> nn.Module:
     return network.get_submodule(name_of_head(network))
 
 
+def features_of(head: nn.Module) -> int:
+    """Return how many features a last layer is given."""
+    layer = head.layer if isinstance(head, ScaledHead) else head
+    assert isinstance(layer, nn.Linear | CosineHead)
+    return int(layer.weight.shape[1])
+
+
 def with_cosine_head(network: nn.Module, scale: float) -> nn.Module:
     """Replace the last layer by one of cosines, in place."""
     name = name_of_head(network)
@@ -126,8 +133,16 @@ class FeatureTap:
 
     def features(self, batch: int) -> Tensor:
         """Return the features of each sample, (B, F): the mean over its patterns where the layer saw each by itself."""
+        return self.each(batch).mean(1)
+
+    def each(self, batch: int) -> Tensor:
+        """Return the features of each sample, (B, C, F); C is 1 where the layer did not see each pattern by itself."""
         assert self._latest is not None
-        return self._latest.reshape(batch, -1, self._latest.shape[-1]).mean(1)
+        return self._latest.reshape(batch, -1, self._latest.shape[-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep what was heard to itself: a copy of the network listens anew."""
+        return vars(self) | {"_latest": None}
 
     def remove(self) -> None:
         """Stop listening."""
