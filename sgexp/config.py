@@ -26,7 +26,7 @@ from omegaconf.errors import (
 
 from sgexp import checking
 from sgexp.errors import ConfigError, did_you_mean
-from sgexp.schema import Component, bounded
+from sgexp.schema import Component, bounded, one_of
 
 if TYPE_CHECKING:  # names for readers and mypy; what a node really is, its group's schemas decide
     from sgexp.data.schema import SizeConfig
@@ -67,6 +67,7 @@ class Config:
     search: SearchConfig
     name: str = "default"  # a word for the run folder; null in a file: made from the choices on the command line
     seed: int = bounded(1, low=0, high=2**32 - 1)  # initialisation, draws and augmentation
+    labels: int = one_of(230, 230, 219)  # space-group types, or affine ones: mirror images of each other are one class
     resume: str | None = None  # run folder to go on with, or "auto"
     run: str | None = None  # run folder to evaluate or to predict with
     input: str | None = None  # patterns to predict
@@ -77,6 +78,7 @@ class Config:
 PLAIN_FIELDS: dict[str, Any] = {
     "name": str,
     "seed": int,
+    "labels": int,
     "resume": str | None,
     "run": str | None,
     "input": str | None,

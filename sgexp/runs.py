@@ -54,12 +54,13 @@ _NOT_THE_EXPERIMENT = frozenset(
     | {"trainer.timeout_seconds", "trainer.lost_seconds", "simulation.processes", "simulation.engine.device"}
 )
 
-# What a run did whose config does not say: groups that came later. Where nothing else is chosen, they leave the hash as
-# it was before them, so that old runs are found again (resume=auto, sweeps).
-ADDED_LATER: dict[str, dict[str, Any]] = {
+# What a run did whose config does not say: groups and keys that came later. Where nothing else is chosen, they leave
+# the hash as it was before them, so that old runs are found again (resume=auto, sweeps).
+ADDED_LATER: dict[str, Any] = {
     "stage": {"_target_": "sgexp.learning.stages.none"},
     "mixing": {"_target_": "sgexp.loading.mixing.none"},
     "search": {},
+    "labels": 230,
 }
 
 # The same of single fields: where they hold what was the only way before them, they leave every hash as it was.

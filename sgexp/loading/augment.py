@@ -123,6 +123,10 @@ class Augment(nn.Module):
         ratio_BC = torch.exp((2 * second_BC - 1) * math.log(self.erase_ratio))
         return (area_BC * ratio_BC).sqrt().clamp(max=1.0), (area_BC / ratio_BC).sqrt().clamp(max=1.0)
 
+    def merge_mirror_images(self) -> None:
+        """Let a mirrored stack keep its label: the two groups of an enantiomorphic pair are one class."""
+        self.mirror_class.copy_(torch.arange(len(self.mirror_class)))
+
     def exposure(self, code: Code) -> Exposure | None:
         """Return the camera that coded patterns go through first, or None where there is none."""
         if self.dose is None and not self.blur and not self.background:

@@ -142,8 +142,9 @@ def who_judges(config: Config, trained: TrainedRun, data: Data) -> Judged:
     before = trained.result.record
     own_split = plain(config.split) == read_run_config(str(config.run), "run").get("split")
     if own_split and (own := own_rows(config, before, data)) is not None:
-        return Judged(own[0], own[1], own=True, stamps=tuple(records.stamps(*own)))
+        return Judged(own[0].labelled(config.labels), own[1], own=True, stamps=tuple(records.stamps(*own)))
     among = None if own_split else stored_split(build(config.split), data.catalog, cache_folder(config))
+    data = data.labelled(config.labels)
     found = unseen(data.catalog, trained.trained_on(), trained.classes, among)
     known = list(trained.classes)
     fingerprint = data.catalog.fingerprint

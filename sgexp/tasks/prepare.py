@@ -12,6 +12,7 @@ import numpy as np
 from sgexp.console import console, progress
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.files import read_structures
+from sgexp.crystallography.groups import merged_219
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import BadSample, Catalog
 from sgexp.data.packed import PackedStore
@@ -40,6 +41,16 @@ class Data:
     def features(self, rows: np.ndarray) -> PooledFeatures:
         """Return what samplers look for neighbours in, read only when asked for: it fits any data set."""
         return PooledFeatures(self.store, rows)
+
+    def labelled(self, labels: int) -> Data:
+        """Return the data with the 230 space groups as labels, or with mirror images of each other as one (219).
+
+        To be asked for after the split, which then is the same for both.
+        """
+        if labels == 230:
+            return self
+        merged = merged_219[self.catalog.space_group].astype(self.catalog.space_group.dtype)
+        return replace(self, catalog=replace(self.catalog, space_group=merged))
 
     def used_by(self, split: Split) -> tuple[Data, Split]:
         """Leave out the rows that no part of the split uses, so that rows count from 0 without gaps."""

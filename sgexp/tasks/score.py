@@ -81,6 +81,8 @@ def the_test(config: Config) -> Asked:
     method = build(config.split)
     if config.task.open_sealed and not hasattr(method, "sealed"):
         raise ConfigError("task.open_sealed=true, but this split has no sealed test: choose split=sealed")
+    if config.labels != 230:
+        raise ConfigError(f"labels={config.labels}: the test is over the 230 groups: score a run with labels=230")
     everything = prepare_data(config)
     data, split = everything.used_by(stored_split(method, everything.catalog, cache_folder(config)))
     fingerprint, digest = data.catalog.fingerprint, split.digest()

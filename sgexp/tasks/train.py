@@ -99,6 +99,7 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
     data = prepare_data(config)
     data, split = data.used_by(stored_split(build(config.split), data.catalog, cache_folder(config)))
     overlap = audit(data.catalog, split)
+    data = data.labelled(config.labels)
     console.print(f"[bold]split[/bold] {terminal.counts_line(split.counts())}")
     plan = make_plan(config, data, split)
     plan = replace(plan, notes=(*plan.notes, *corrected_twice(config)))
@@ -173,6 +174,8 @@ def assemble(
     loss = build(config.loss, class_counts=drawn_counts)
     refuse_to_mix(mixing, loss)
     augment = build(config.augment, classes=classes.tolist(), seed=config.seed)
+    if config.labels == 219 and hasattr(augment, "merge_mirror_images"):
+        augment.merge_mirror_images()
     console.print(f"[bold]learning rate[/bold] {told}")
 
     network = network_builder(config)(len(classes))

@@ -34,6 +34,7 @@ class TrainedRun:
     result: RunResult
     checkpoint: Path
     network: TrainedNetwork
+    labels: int = 230
 
     @classmethod
     def open(cls, config: Config) -> TrainedRun:
@@ -50,7 +51,7 @@ class TrainedRun:
         if checkpoint is None:
             raise DataError(f"run={folder} has no checkpoint yet: train it first (it is {result.status})")
         network = TrainedNetwork(checkpoint, network_builder(config), config.trainer.channels_last)
-        return cls(folder, result, checkpoint, network)
+        return cls(folder, result, checkpoint, network, config.labels)
 
     @property
     def classes(self) -> np.ndarray:
@@ -87,6 +88,8 @@ class TrainedRun:
     def notes(self) -> list[str]:
         """Return what a reader must know of the run."""
         said = []
+        if self.labels == 219:
+            said.append("the run's classes are 219: one that has a mirror image (such as 76 with 78) stands for both")
         if self.result.status != "finished":
             said.append(f"the run is {self.result.status}: these are its best weights so far")
         if self.checkpoint.stem != "best":
