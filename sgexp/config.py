@@ -54,6 +54,7 @@ class Config:
     augment: Component
     mixing: Component
     model: Component
+    head: Component
     loss: Component
     optimizer: Component
     stage: Component

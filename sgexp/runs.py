@@ -59,6 +59,7 @@ _NOT_THE_EXPERIMENT = frozenset(
 ADDED_LATER: dict[str, Any] = {
     "stage": {"_target_": "sgexp.learning.stages.none"},
     "mixing": {"_target_": "sgexp.loading.mixing.none"},
+    "head": {"_target_": "sgexp.learning.models.hierarchical.linear"},
     "search": {},
     "labels": 230,
 }

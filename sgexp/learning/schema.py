@@ -78,6 +78,20 @@ class TimmConfig(Component):
 
 
 @dataclass(kw_only=True)
+class LinearHeadConfig(Component):
+    """A linear last layer: a logit for each class."""
+
+    target: ClassVar[str] = "sgexp.learning.models.hierarchical.linear"
+
+
+@dataclass(kw_only=True)
+class HierarchicalHeadConfig(Component):
+    """Crystal system, then point group, then space group, each step among the children of the one before."""
+
+    target: ClassVar[str] = "sgexp.learning.models.hierarchical.hierarchical"
+
+
+@dataclass(kw_only=True)
 class CrossEntropyConfig(Component):
     """Plain cross-entropy."""
 
@@ -398,6 +412,7 @@ class CallbacksConfig:
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "model": (SmallNetConfig, ResNetConfig, SetNetConfig, DefectNetConfig, TimmConfig),
+    "head": (LinearHeadConfig, HierarchicalHeadConfig),
     "loss": (
         CrossEntropyConfig,
         WeightedConfig,

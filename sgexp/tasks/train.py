@@ -18,6 +18,7 @@ from sgexp.errors import DataError, ProcessLost
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning import heartbeat, processes
 from sgexp.learning.checkpoint import load_weights
+from sgexp.learning.models.hierarchical import name_classes
 from sgexp.learning.models.second_answer import SecondAnswer, TrickleDown
 from sgexp.learning.models.timm_model import import_timm
 from sgexp.learning.module import SpaceGroupModule
@@ -179,6 +180,7 @@ def assemble(
     console.print(f"[bold]learning rate[/bold] {told}")
 
     network = network_builder(config)(len(classes))
+    name_classes(network, classes.tolist())
     if isinstance(network, SecondAnswer) and isinstance(network.second, TrickleDown):
         network.second.sort_by(np.bincount(class_of_row[split.rows("train")], minlength=len(classes)))
     module = SpaceGroupModule(

@@ -111,7 +111,7 @@ def network_builder(config: Config) -> Callable[[int], Any]:
     """Return what builds the config's network for a number of classes, with the last layer that loss and stage want."""
 
     def network(n_classes: int) -> nn.Module:
-        model = build(config.model, n_classes=n_classes)
+        model = build(config.head, network=build(config.model, n_classes=n_classes), n_classes=n_classes)
         if isinstance(config.loss, LDAMConfig):
             model = with_cosine_head(model, config.loss.scale)
         model = with_scaled_head(model, n_classes) if isinstance(config.stage, LearnableScalingConfig) else model

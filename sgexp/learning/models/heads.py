@@ -44,16 +44,16 @@ class ScaledHead(nn.Module):
         return self.scales * self.layer(features_NF)
 
 
-LAST = (nn.Linear, CosineHead, ScaledHead)
+LAST: list[type[nn.Module]] = [nn.Linear, CosineHead, ScaledHead]
+"""What a last layer can be; a module that declares another one adds it."""
 
 
 def name_of_head(network: nn.Module) -> str:
     """Return the name of the last layer: ``head`` where there is one, else the last linear layer."""
-    if isinstance(getattr(network, "head", None), LAST):
+    if isinstance(getattr(network, "head", None), tuple(LAST)):
         return "head"
-    found = [name for name, module in network.named_modules() if isinstance(module, LAST)]
-    if scaled := [name for name in found if isinstance(network.get_submodule(name), ScaledHead)]:
-        return scaled[-1]  # not the layer within it
+    found = [name for name, module in network.named_modules() if isinstance(module, tuple(LAST))]
+    found = [name for name in found if name.rpartition(".")[0] not in found]  # not a layer within a last layer
     if not found:
         raise ConfigError(
             f"{type(network).__name__} has no last linear layer (nn.Linear): this loss or stage needs one, take another"
@@ -68,9 +68,9 @@ def head_of(network: nn.Module) -> nn.Module:
 
 def features_of(head: nn.Module) -> int:
     """Return how many features a last layer is given."""
-    layer = head.layer if isinstance(head, ScaledHead) else head
-    assert isinstance(layer, nn.Linear | CosineHead)
-    return int(layer.weight.shape[1])
+    weight = getattr(head, "layer", head).weight
+    assert isinstance(weight, torch.Tensor)
+    return int(weight.shape[1])
 
 
 def with_cosine_head(network: nn.Module, scale: float) -> nn.Module:
@@ -85,6 +85,11 @@ def with_cosine_head(network: nn.Module, scale: float) -> nn.Module:
 def with_scaled_head(network: nn.Module, n_classes: int) -> nn.Module:
     """Give each logit of the last layer a factor, in place."""
     return _with_head(network, name_of_head(network), ScaledHead(head_of(network), n_classes))
+
+
+def replace_head(network: nn.Module, new: nn.Module) -> nn.Module:
+    """Replace the last layer, in place."""
+    return _with_head(network, name_of_head(network), new)
 
 
 def _with_head(network: nn.Module, name: str, new: nn.Module) -> nn.Module:
