@@ -157,12 +157,30 @@ def refuse_contradictions(config: Config) -> None:
             f"callbacks.patience={config.callbacks.patience} waits for validation to improve, but split.validation=0: "
             "keep some materials for validation, or set callbacks.patience=0"
         )
+    if said is None and getattr(config.dataset, "keep", None) is not None:
+        said = _no_stream(config)
     if said is None and getattr(config.stage, "start", None) is not None:
         said = _no_second_stage(config)
     if said is None and (show := getattr(config.augment, "show", "all")) != "all":
         said = _not_by_itself(config, show)
     if said is not None:
         raise ConfigError(said)
+
+
+def _no_stream(config: Config) -> str | None:
+    device = getattr(config.simulation.engine, "device", "cpu")
+    if device != "cpu" and config.trainer.workers:
+        return (
+            f"simulation.engine.device={device}, but dataset=stream simulates in trainer.workers="
+            f"{config.trainer.workers} loading processes, which cannot use a GPU: set simulation.engine.device=cpu, or "
+            "trainer.workers=0 to simulate on the GPU in the training process"
+        )
+    if config.trainer.overfit_batches:
+        return (
+            "trainer.overfit_batches trains and validates on the same patterns, and dataset=stream makes new ones: "
+            "choose dataset=crystals"
+        )
+    return None
 
 
 def _no_second_stage(config: Config) -> str | None:

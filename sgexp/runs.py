@@ -49,7 +49,7 @@ _RECORDED_PACKAGES = (
 # What a config says of the machine and of paths, not of the experiment: left out of the hash that names the experiment.
 _NOT_THE_EXPERIMENT = frozenset(
     {"name", "output_dir", "data_dir", "resume", "logger", "report", "launcher", "search", "task.folder"}
-    | {"callbacks.progress", "callbacks.checkpoint_steps", "callbacks.grace_seconds"}
+    | {"dataset.cache_mb", "callbacks.progress", "callbacks.checkpoint_steps", "callbacks.grace_seconds"}
     | {f"trainer.{key}" for key in ("accelerator", "devices", "nodes", "workers", "compile")}
     | {"trainer.timeout_seconds", "trainer.lost_seconds", "simulation.processes", "simulation.engine.device"}
 )

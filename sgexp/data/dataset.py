@@ -121,6 +121,33 @@ class Crystals:
         return build_catalog(self._folder, cache_dir, progress=progress, max_bad_fraction=self.max_bad_fraction)
 
 
+class Stream(Crystals):
+    """The files of ``Crystals``, the very same; what is simulated beside them in training is the loading's affair.
+
+    Parameters
+    ----------
+    root, materials, cifs, seed, max_bad_fraction
+        As for ``Crystals``.
+    keep, substitute, energy, cache_mb
+        Of the training patterns (``sgexp.loading.stream``).
+    """
+
+    def __init__(
+        self,
+        root: str,
+        materials: int,
+        cifs: str | None,
+        seed: int,
+        max_bad_fraction: float,
+        keep: int,
+        substitute: float,
+        energy: str,
+        cache_mb: int,
+    ) -> None:
+        super().__init__(root, materials, cifs, seed, max_bad_fraction)
+        self.keep, self.substitute, self.energy, self.cache_mb = keep, substitute, energy, cache_mb
+
+
 class _waited_for:
     """Hold a lock; say so when another job has it."""
 

@@ -36,6 +36,18 @@ class CrystalsDataset(Component):
 
 
 @dataclass(kw_only=True)
+class StreamDataset(CrystalsDataset):
+    """The same patterns for validation and test; training goes on to patterns that are simulated meanwhile."""
+
+    target: ClassVar[str] = "sgexp.data.dataset.Stream"
+
+    keep: int = bounded(4, low=1, high=1_000_000)  # epochs
+    substitute: float = bounded(0.5, low=0.0, high=1.0)  # share of the new patterns
+    energy: str = one_of("any", "any", "same")  # beam energy of new patterns
+    cache_mb: int = bounded(2048, low=0, high=10_000_000)
+
+
+@dataclass(kw_only=True)
 class SMC19Dataset(Component):
     """SMC-19's files as they were released, or any folder in the same layout."""
 
@@ -129,7 +141,7 @@ class TransformConfig(Component):
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "size": (SizeConfig,),
-    "dataset": (CrystalsDataset, SMC19Dataset),
+    "dataset": (CrystalsDataset, StreamDataset, SMC19Dataset),
     "split": (NestedSplit, SealedSplit, MaterialSplit, ReleasedSplit, SampleSplit),
     "transform": (TransformConfig,),
 }

@@ -58,6 +58,9 @@ class TrainingProgress(pl.Callback):
         score = trainer.callback_metrics.get("val/macro_f1")
         if score is not None:  # one score: the bar and the time left must fit in 80 columns too
             words += f"  val F1 {float(score):.3f}"
+        stream = getattr(getattr(trainer, "datamodule", None), "stream", None)
+        if stream is not None:
+            words += f"  {stream.done[0]:,.0f} simulated"
         self._update(trainer, description=words)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

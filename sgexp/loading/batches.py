@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from sgexp.console import STOP_REQUESTS, interrupts_not_inherited
-from sgexp.loading.samplers import Recipe, TrainingBatches
+from sgexp.loading.samplers import Recipe, TrainingBatches, epoch_of
 
 Batch = dict[str, Tensor]
 """patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64.
@@ -53,10 +53,21 @@ class Plan(Protocol):
         """Draws of an epoch."""
 
 
+class Fresh(Protocol):
+    """What puts new patterns in the place of stored ones (``sgexp.loading.stream.Stream``)."""
+
+    def fill(
+        self, patterns: NDArray[np.float32], rows: NDArray[np.int64], draws: NDArray[np.int64], epoch: int, /
+    ) -> NDArray[np.float32]:
+        """Return the stored patterns (B, 3, p, p) of these rows as these draws of this epoch have them."""
+        ...
+
+
 class PatternDraws(Dataset[Batch]):
     """The draws of a plan, read a whole batch at a time (``__getitems__``): one fancy index on the memory map.
 
-    Only arrays and the store are kept, and a forked worker shares the pages of both.
+    Only arrays and the store are kept, and a forked worker shares the pages of both. With ``fresh`` the base of a draw
+    is what that makes of it in the epoch; what is mixed into it stays the stored pattern.
     """
 
     def __init__(
@@ -66,8 +77,9 @@ class PatternDraws(Dataset[Batch]):
         base: NDArray[np.integer],
         partner: NDArray[np.integer] | None = None,
         weight: NDArray[np.floating] | None = None,
+        fresh: Fresh | None = None,
     ) -> None:
-        self.store = store
+        self.store, self.fresh = store, fresh
         self.class_of_row = np.asarray(class_of_row, dtype=np.int64)
         self.base = np.asarray(base, dtype=np.int64)
         mixes = partner is not None and weight is not None and bool(np.any(weight))
@@ -86,6 +98,8 @@ class PatternDraws(Dataset[Batch]):
         place_B = draws_B % len(self.base)
         rows_B = self.base[place_B]
         patterns_BCHW = np.ascontiguousarray(self.store.read(rows_B), dtype=np.float32)
+        if self.fresh is not None:
+            patterns_BCHW = self.fresh.fill(patterns_BCHW, rows_B, draws_B, epoch_of(draws))
         if self.partner is not None and self.weight is not None:
             mixed = np.flatnonzero(self.weight[place_B])
             if len(mixed):

@@ -16,6 +16,7 @@ from sgexp.errors import DataError
 from sgexp.loading.batches import Batch, PatternDraws, PatternLoader, Plan, ResumableLoader, Store, as_is
 from sgexp.loading.mixing import Mixing, PairedBatches, PairedDraws
 from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
+from sgexp.loading.stream import Stream
 
 
 class PatternDataModule(pl.LightningDataModule):
@@ -36,6 +37,7 @@ class PatternDataModule(pl.LightningDataModule):
     epoch_draws : draws an epoch; None: all of the plan.
     later : (epoch, plan) of a second plan that takes the first one's place from that epoch on, in epochs as long.
     mixing : what mixes the training draws on the device, so that each comes with a partner; None: nothing.
+    stream : what simulates new patterns for the training draws; None: all are read from the store.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class PatternDataModule(pl.LightningDataModule):
         epoch_draws: int | None = None,
         later: tuple[int, Plan] | None = None,
         mixing: Mixing | None = None,
+        stream: Stream | None = None,
     ) -> None:
         super().__init__()
         self.store, self.seed, self.workers = store, seed, workers
@@ -76,7 +79,8 @@ class PatternDataModule(pl.LightningDataModule):
             weight, self.later = np.append(weight, second.weight), (later[0], len(second.base))
         if (self.class_of_row[base] < 0).any():
             raise DataError("A training draw has a space group that is not among the classes; make the plan again.")
-        self.draws = PatternDraws(store, self.class_of_row, base, partner, weight)
+        self.stream = stream
+        self.draws = PatternDraws(store, self.class_of_row, base, partner, weight, stream)
         self._training: ResumableLoader | None = None
         self._resume_from: dict[str, int] | None = None
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 from sgexp.loading.batches import Batch, PatternDraws
 from sgexp.loading.counter import draw_keys, uniform
-from sgexp.loading.samplers import TrainingBatches
+from sgexp.loading.samplers import EpochBatch, TrainingBatches, epoch_of
 
 _OWN_STREAM = 0x6D69_7869_6E67  # keeps these numbers apart from those of augmentation
 _QUANTILES = 1 << 14
@@ -196,5 +196,5 @@ class PairedDraws(Dataset[Batch]):
             if partner not in place:
                 place[partner] = len(read)
                 read.append(partner)
-        batch = self.draws.__getitems__(read)
+        batch = self.draws.__getitems__(EpochBatch(read, epoch_of(pairs)))
         return batch | {"other": torch.tensor([place[partner] for _, partner in pairs])}

@@ -53,6 +53,19 @@ def numbered(candidates_D: NDArray[np.int64], total: int) -> NDArray[np.int64]:
     return draws
 
 
+class EpochBatch(list[Any]):
+    """The draws of a batch, and the epoch that it is of: a worker that loads it is told nothing else."""
+
+    def __init__(self, draws: list[Any], epoch: int) -> None:
+        super().__init__(draws)
+        self.epoch = epoch
+
+
+def epoch_of(draws: list[Any]) -> int:
+    """Return the epoch of a batch; 0 for a plain list."""
+    return draws.epoch if isinstance(draws, EpochBatch) else 0
+
+
 def check_shares(batch_size: int, world: int) -> None:
     """Refuse a batch that so many devices cannot share evenly."""
     if batch_size % world:
@@ -115,7 +128,7 @@ class TrainingBatches(Sampler[list[int]]):
         order = self._order()
         # A generator expression reads ``start`` now; a generator function would read it only when first asked.
         batches = range(self.start, len(self))
-        return (self._batch(order, number) for number in batches)
+        return (EpochBatch(self._batch(order, number), self.epoch) for number in batches)
 
     def _batch(self, order: NDArray[np.int64], number: int) -> list[Any]:
         share = self.batch_size // self.world

@@ -11,7 +11,7 @@ import numpy as np
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.errors import DataError
-from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.schema import ProtocolConfig
 
 if TYPE_CHECKING:
     from sgexp.simulation.stack import CBEDStack, Engine
@@ -28,7 +28,7 @@ class Forecast:
     measured: int
 
 
-def forecast(crystals: Sequence[Crystal], config: SimulationConfig, engine: Engine) -> Forecast | None:
+def forecast(crystals: Sequence[Crystal], config: ProtocolConfig, engine: Engine) -> Forecast | None:
     """Simulate a few crystals, spread over all of them, for some two seconds; None where none of them can be."""
     import torch
 
@@ -45,7 +45,7 @@ def forecast(crystals: Sequence[Crystal], config: SimulationConfig, engine: Engi
 
 
 def _measured(
-    crystals: Sequence[Crystal], config: SimulationConfig, engine: Engine, simulate: Callable[..., CBEDStack]
+    crystals: Sequence[Crystal], config: ProtocolConfig, engine: Engine, simulate: Callable[..., CBEDStack]
 ) -> Forecast | None:
     places = np.linspace(0, len(crystals) - 1, min(_MOST, len(crystals))).astype(int)
     begin = time.monotonic()

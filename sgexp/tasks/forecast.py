@@ -15,6 +15,8 @@ from sgexp.learning.module import SpaceGroupModule
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.report.terminal import size
 from sgexp.sampling.plan import ResamplingPlan
+from sgexp.schema import build
+from sgexp.simulation.forecast import forecast
 
 _TIMED_STEPS = 3
 LONG = 1800.0  # seconds from which on a way to train for less time is named
@@ -33,6 +35,8 @@ def announce(
     world = max(1, trainer.world_size)
     validated = len(datamodule.rows["validation"]) / (trainer.check_val_every_n_epoch or 1)
     epoch = (steps * min(batch, draws) * train_seconds + validated * eval_seconds) / world
+    if datamodule.stream is not None:
+        epoch = with_simulation(epoch, datamodule, world)
     in_all = epoch * trainer.max_epochs
     parameters = sum(parameter.numel() for parameter in module.model.parameters())
     console.print(
@@ -50,6 +54,23 @@ def announce(
             "sampler.balance=sqrt draws less[/dim]"
         )
     return in_all
+
+
+def with_simulation(epoch: float, datamodule: PatternDataModule, world: int) -> float:
+    """Say what simulating for an epoch takes; return the epoch's seconds with it, beside the training or before it."""
+    stream, workers = datamodule.stream, datamodule.workers
+    assert stream is not None
+    found = forecast(list(stream.crystals.values()), stream.variants.config, build(stream.variants.config.engine))
+    if found is None:
+        return epoch
+    made = datamodule.epoch_draws / stream.keep
+    seconds = made * found.seconds / (world * max(1, workers))
+    where = f"in {workers} loading processes" if workers else "in the training process (trainer.workers=2: beside it)"
+    console.print(
+        f"[bold]stream[/bold] {made:,.0f} of an epoch's patterns are simulated anew {where}: about "
+        f"[bold]{duration(seconds)}[/bold] an epoch"
+    )
+    return max(epoch, seconds) if workers else epoch + seconds
 
 
 def seconds_a_sample(trainer: Trainer, module: SpaceGroupModule, datamodule: PatternDataModule) -> tuple[float, float]:

@@ -28,6 +28,7 @@ from sgexp.learning.schema import TimmConfig
 from sgexp.learning.stages import Stages, StageSwitch
 from sgexp.learning.trainer import choose_devices, make_trainer, own_share_note, predict
 from sgexp.loading.datamodule import PatternDataModule
+from sgexp.loading.stream import Stream
 from sgexp.ranks import place
 from sgexp.report import terminal
 from sgexp.runs import AUTO, DISK_FULL, RunFolder
@@ -38,6 +39,7 @@ from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, lost, preempted
 from sgexp.tasks.scoring import predictions_of, score
+from sgexp.tasks.streaming import make_stream, tell
 from sgexp.tasks.trained_run import network_builder
 
 if TYPE_CHECKING:
@@ -114,7 +116,8 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
             run.update(stages=second.stages.record(config.trainer.epochs))
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    module, datamodule, switches = assemble(config, data, split, plan, second)
+    stream = make_stream(config, data, split, [plan] if second is None else [plan, second.plan], run)
+    module, datamodule, switches = assemble(config, data, split, plan, second, stream)
     trainer = make_trainer(
         config.trainer,
         run.folder,
@@ -134,6 +137,8 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
         module.model.compile()  # in place: checkpoints do not know of it
     checkpoint = processes.of_the_first(lambda: records.checkpoint_to_resume(run))
     trainer.fit(module, datamodule=datamodule, ckpt_path=checkpoint)
+    if stream is not None:
+        tell(stream, run, begun=checkpoint is not None)
     if (chosen := processes.of_the_first(lambda: records.checkpoint_to_judge(run))) is not None:
         load_weights(module, chosen)
 
@@ -161,7 +166,12 @@ def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
 
 
 def assemble(
-    config: Config, data: Data, split: Split, plan: ResamplingPlan, second: SecondStage | None
+    config: Config,
+    data: Data,
+    split: Split,
+    plan: ResamplingPlan,
+    second: SecondStage | None,
+    stream: Stream | None = None,
 ) -> tuple[SpaceGroupModule, PatternDataModule, list[pl.Callback]]:
     """Build the network with its loss, augmentation and optimizer, the loaders that feed it, what enters a stage."""
     classes = np.unique(data.catalog.space_group[split.rows("train")]).astype(np.int64)
@@ -209,6 +219,7 @@ def assemble(
         epoch_draws=config.trainer.epoch_draws,
         later=None if second is None else (second.begins, second.plan),
         mixing=mixing,
+        stream=stream,
     )
     if second is None:
         return module, datamodule, []
