@@ -65,9 +65,14 @@ class ZoneCell:
         return not self.shifts.any()
 
 
-def zone_cell(crystal: Crystal, uvw: tuple[int, int, int], axes: Array) -> ZoneCell:
-    """Return the primitive cell for a beam along [uvw]; ``axes`` (3, 3) are x, y, z of the slab as rows."""
-    lattice, atoms = primitive(crystal)  # rows in units of the crystal's cell
+def zone_cell(
+    crystal: Crystal, uvw: tuple[int, int, int], axes: Array, basis: tuple[Array, Integers] | None = None
+) -> ZoneCell:
+    """Return the primitive cell for a beam along [uvw]; ``axes`` (3, 3) are x, y, z of the slab as rows.
+
+    ``basis`` is what ``primitive`` returns for the crystal, where it is known.
+    """
+    lattice, atoms = basis or primitive(crystal)  # rows in units of the crystal's cell
     along = np.rint(np.array(uvw) @ np.linalg.inv(lattice)).astype(np.int64)
     along //= np.gcd.reduce(along)
     first, second = _completed(along)

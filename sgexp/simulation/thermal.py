@@ -77,12 +77,14 @@ def diffuse_background(
         factor = 1
     coarse = torch.nn.functional.avg_pool2d(elastic[None, None], factor)[0, 0]
     rows, columns = coarse.shape
-    y, x = (np.arange(-(n - 1), n) * factor / length for n, length in zip((rows, columns), box[::-1], strict=True))
-    kernel = diffuse_intensity(numbers, np.hypot(y[:, None], x[None]), b) * factor**2 / (box[0] * box[1])
-    shape = (3 * rows - 2, 3 * columns - 2)
+    # On twice the picture what is wrapped around falls outside the picture.
+    y, x = (np.arange(n + 1) * factor / length for n, length in zip((rows, columns), box[::-1], strict=True))
+    quarter = diffuse_intensity(numbers, np.hypot(y[:, None], x[None]), b) * factor**2 / (box[0] * box[1])
+    kernel = quarter[np.ix_(np.abs(np.arange(-rows, rows)), np.abs(np.arange(-columns, columns)))]
+    shape = (2 * rows, 2 * columns)
     source = coarse / coarse.sum()
     spread = torch.fft.rfft2(source, s=shape) * torch.fft.rfft2(torch.from_numpy(kernel.astype(np.float32)), s=shape)
-    result = torch.fft.irfft2(spread, s=shape)[rows - 1 : 2 * rows - 1, columns - 1 : 2 * columns - 1]
+    result = torch.fft.irfft2(spread, s=shape)[rows:, columns:]
     result = result.clamp_(min=0.0) * (absorbed / factor**2)
     if factor == 1:
         return result

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.simulation import disks, protocol
-from sgexp.simulation.cells import ZoneCell, periodic_cell, zone_cell
+from sgexp.simulation.cells import Integers, ZoneCell, periodic_cell, primitive, zone_cell
 from sgexp.simulation.multislice import Multislice, ZonePattern, batched_rows
 from sgexp.simulation.physics import phase_of_form_factor, wavelength
 from sgexp.simulation.potential import form_factor
@@ -39,7 +39,7 @@ _POINTS_AT_ONCE = {
     "cuda": 2**26,
 }  # of the waves of a batch of tilts; on a CPU they should stay in the cache
 _WATCHED = 3  # tilts in which the absorption is added up; it hardly depends on the tilt
-_UNSEEN = 1e-9  # beams that stay weaker than this fraction of the incident one are not painted
+_UNSEEN = 1e-8  # beams that stay weaker than this fraction of the incident one are not painted
 _MOST_DEGREE = 20  # polynomials of a higher degree are ill-conditioned in single precision
 
 
@@ -109,6 +109,7 @@ class Tilt:
         self.sampling, self.max_slice, self.laue_reach = sampling, max_slice, laue_reach
         self.degree, self.thermal, self.max_points = degree, thermal, max_points
         self._crystal: Crystal | None = None
+        self._basis: tuple[Array, Integers] | None = None
         self._cells: dict[tuple[object, ...], tuple[ZoneCell, Grid]] = {}
         self._cut: dict[tuple[object, ...], Slices] = {}
 
@@ -162,7 +163,7 @@ class Tilt:
     def _cell(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig) -> tuple[ZoneCell, Grid]:
         """Return ``plane_waves`` of a zone, which all energies of a crystal share."""
         if crystal is not self._crystal:
-            self._crystal, self._cells, self._cut = crystal, {}, {}
+            self._crystal, self._basis, self._cells, self._cut = crystal, primitive(crystal), {}, {}
         settings = (config.grid, config.box, config.aperture_edge, *config.energies_kev)
         key = (zone.uvw, zone.axes.tobytes(), zone.semi_angle, zone.mistilt, *settings)
         if key not in self._cells:
@@ -180,7 +181,7 @@ class Tilt:
 
     def plane_waves(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig) -> tuple[ZoneCell, Grid]:
         """Return the cell for a zone, with a period of the slab where that is the smaller one, and its plane waves."""
-        cell = zone_cell(crystal, zone.uvw, zone.axes)
+        cell = zone_cell(crystal, zone.uvw, zone.axes, self._basis if crystal is self._crystal else None)
         layers = 2 * math.ceil(self.laue_reach * cell.repeat) + 1
         periodic = periodic_cell(cell, layers)
         if periodic is not None:
@@ -304,25 +305,40 @@ def amplitudes(
     transmission = torch.polar(lost.exp().expand_as(slices.phases).contiguous(), slices.phases * scale).to(device)
     order = torch.from_numpy(slices.order).to(device)
     axes = (1, 2, 3) if grid.shape[0] > 1 else (2, 3)
-    batches, absorbed = [], 0.0
+    batches: list[Tensor] = []
+    powers: list[Tensor] = []
     for batch, some in enumerate(batched_rows(incident, max(1, _POINTS_AT_ONCE[device] // grid.points))):
         detour = (grid.beams**2).sum(axis=-1) + 2.0 * np.tensordot(some, grid.beams, axes=(1, 3))  # |k + G|^2 - |k|^2
         inside = detour + (some**2).sum(axis=1)[:, None, None, None] < grid.limit**2
         kept = torch.from_numpy(inside.astype(np.float32)).to(device)
         turns = torch.from_numpy((-np.pi * lam * detour).astype(np.float32)).to(device)
-        propagators = {step: torch.polar(kept, turns * float(step)) for step in np.unique(slices.thickness)}
+        # The transforms' factor 1 / points is part of the propagators.
+        propagators = {
+            step: torch.polar(kept / grid.points, turns * float(step)) for step in np.unique(slices.thickness)
+        }
+        watched = batch == 0 and slices.absorption is not None
         waves = torch.zeros(detour.shape, dtype=torch.complex64, device=device)
         waves[:, 0, 0, 0] = 1.0
         for row, step in zip(order, slices.thickness, strict=True):
-            waves = torch.fft.ifftn(waves, dim=axes, norm="ortho")
-            before = _power(waves) if batch == 0 and slices.absorption is not None else 0.0
+            waves = torch.fft.ifftn(waves, dim=axes, norm="forward")
+            if watched:
+                powers.append(_power(waves[:_WATCHED]))
             waves.mul_(transmission[row])
-            absorbed += before - _power(waves) if before else 0.0
-            waves = torch.fft.fftn(waves, dim=axes, norm="ortho").mul_(propagators[step])
+            if watched:
+                powers.append(_power(waves[:_WATCHED]))
+            waves = torch.fft.fftn(waves, dim=axes).mul_(propagators[step])
         batches.append(waves.mul_(torch.polar(kept, turns * float(-slices.thickness.sum() / 2.0))).flatten(1).cpu())
-    return torch.cat(batches), absorbed
+    return torch.cat(batches), _absorbed(powers, min(_WATCHED, len(batches[0])) * grid.points)
 
 
-def _power(waves: Tensor) -> float:
-    some = waves[:_WATCHED]
-    return float(torch.view_as_real(some).square().sum()) / len(some)
+def _power(waves: Tensor) -> Tensor:
+    parts = torch.view_as_real(waves).flatten()
+    return parts.dot(parts)
+
+
+def _absorbed(powers: list[Tensor], waves: int) -> float:
+    """Return what was lost between the powers before and after each slice's grating, as a fraction of one wave."""
+    if not powers:
+        return 0.0
+    before, after = torch.stack(powers).double().view(-1, 2).sum(dim=0).tolist()
+    return (before - after) / waves
