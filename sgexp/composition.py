@@ -48,7 +48,7 @@ _NOT_NAMING = frozenset({"task", "logger", "callbacks", "report", "launcher", "s
 
 
 class Composer:
-    """Composes and checks configs from the package's ``conf/`` and, before it, a folder of the caller's."""
+    """Composes and checks configs from the package's ``conf/`` and a folder of the caller's, which may add to it."""
 
     def __init__(
         self, config_dir: str | Path | None = None, config_name: str = "config", further: Path | None = None
@@ -60,6 +60,7 @@ class Composer:
             folder = Path(config_dir).resolve()
             if not folder.is_dir():
                 raise ConfigError(f"--config-dir {config_dir}: there is no such folder")
+            _refuse_hidden(folder)
             search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
         if further is not None:
             search_path.prepend("further", f"file://{further.resolve()}", SearchPathQuery(provider="schema"))
@@ -272,6 +273,16 @@ def name_of(overrides: Sequence[str]) -> str:
         item.get_value_element_as_str() for item in chosen if not item.is_sweep_override() and not item.is_delete()
     ]
     return re.sub(r"[^\w.+-]+", "-", "-".join(words), flags=re.ASCII).strip("-")[:80] or "default"
+
+
+def _refuse_hidden(folder: Path) -> None:
+    """Refuse a folder with a file that the package has too, unless it says the same: Hydra would not read it."""
+    for own in sorted(CONF_DIR.rglob("*.yaml")):
+        theirs = folder / own.relative_to(CONF_DIR)
+        if theirs.is_file() and theirs.read_bytes() != own.read_bytes():
+            raise ConfigError(
+                f"--config-dir: {theirs} would not be read, since sgexp has one of that name: give yours another name"
+            )
 
 
 def _parse(overrides: Sequence[str], loader: ConfigLoaderImpl | None = None) -> list[Override]:

@@ -142,8 +142,9 @@ def tell(plan: Plan, folder: Path) -> None:
 
 def write_best(composer: Composer, arguments: Arguments, made: record.Record, search: Search, plan: Plan) -> None:
     """Write the best trial, or of several objectives those that none beats in all, as experiment files."""
-    names = {number: "best" if len(made.best) == 1 else f"best-{place}" for place, number in enumerate(made.best, 1)}
     several = len(made.objectives) > 1
+    name = best.NAME
+    names = {number: name if len(made.best) == 1 else f"{name}-{place}" for place, number in enumerate(made.best, 1)}
     for number in made.best[: _MOST_FILES if several else 1]:
         trial = next(item for item in made.trials if item.number == number)
         told = ", ".join(f"{name} {value:.4g}" for (name, _), value in zip(made.objectives, trial.values, strict=True))

@@ -178,14 +178,16 @@ class SpaceGroupModule(pl.LightningModule):
         """
         if not self.trainer.is_last_batch:
             return
-        loss, correct, count = self._sums_of_all_ranks().tolist()
+        loss, correct, count = self._sums_of_each_rank().sum(0).tolist()
         self._log({"train/loss": loss / count, "train/top1": correct / count})
 
-    def _sums_of_all_ranks(self) -> Tensor:
-        sums = self._train_sums.clone()
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(sums)
-        return sums
+    def _sums_of_each_rank(self) -> Tensor:
+        """Return the sums (R, 3) of loss, correct answers and draws of each rank."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return self._train_sums[None]
+        sums = [torch.empty_like(self._train_sums) for _ in range(dist.get_world_size())]
+        dist.all_gather(sums, self._train_sums)
+        return torch.stack(sums)
 
     def _log(self, scores: dict[str, float]) -> None:
         """Log scores that are already over all ranks (Lightning warns unless it may average them once more)."""
@@ -207,11 +209,14 @@ class SpaceGroupModule(pl.LightningModule):
         return {"row": batch["row"], "logits": self(batch["patterns"])}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the sums of the epoch so far (called on every rank)."""
-        checkpoint["train_sums"] = self._sums_of_all_ranks().cpu()
+        """Keep each rank's sums of the epoch so far (called on every rank)."""
+        checkpoint["train_sums"] = self._sums_of_each_rank().cpu()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights whose answers mean other groups; go on with the sums, of all ranks, on the first one."""
+        """Refuse weights whose answers mean other groups; go on with the rank's sums, or all of them on the first one.
+
+        Float sums depend on their order, so a run on as many ranks as before takes up exactly what each rank had.
+        """
         stored = checkpoint["state_dict"].get("classes")
         if stored is None or stored.tolist() != self.classes.tolist():
             raise DataError(
@@ -219,8 +224,13 @@ class SpaceGroupModule(pl.LightningModule):
                 "resume it with the dataset and split it was made with."
             )
         sums = checkpoint.get("train_sums")
-        if isinstance(sums, Tensor) and sums.shape == (3,) and sums.is_floating_point() and self.global_rank == 0:
-            self._train_sums = sums
+        if not (isinstance(sums, Tensor) and sums.is_floating_point() and sums.shape[-1:] == (3,)):
+            return
+        sums = sums.reshape(-1, 3)
+        if len(sums) == self.trainer.world_size:
+            self._train_sums = sums[self.global_rank].clone()
+        elif self.global_rank == 0:
+            self._train_sums = sums.sum(0)
 
 
 def validation_scores(labels_N: NDArray[np.int64], logits_NK: NDArray[np.float32]) -> dict[str, float]:

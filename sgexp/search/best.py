@@ -1,4 +1,4 @@
-"""A trial as an experiment file, which ``--config-dir ... experiment=best`` takes."""
+"""A trial as an experiment file, which ``--config-dir ... experiment=best_trial`` takes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from sgexp.runs import write_text
 
 FOLDER = "conf"  # below the search's own: the folder for --config-dir
+NAME = "best_trial"  # not "best": the package has an experiment of that name
 
 
 def text_of_file(

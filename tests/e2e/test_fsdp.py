@@ -14,22 +14,23 @@ from .test_run_folder import arrays
 COMMON = ("size=tiny", "trainer.accelerator=cpu", "trainer.epochs=2", "trainer.batch_size=10", "augment=none")
 ALIKE = ("model.norm=group", "logger=none", "evaluation.baselines=[]")
 FSDP = ("trainer=fsdp", *COMMON, *ALIKE)
+SLOWLY = ("optimizer.lr=0.001",)  # at the default rate training is chaotic: rounding grows to 0.02 in the logits
 LONG = ("trainer.epoch_draws=600",)
 
 
 @pytest.mark.slow
 def test_sharded_weights_train_like_whole_ones(tmp_path):
-    ended = command(*FSDP, cwd=tmp_path / "shared")
+    ended = command(*FSDP, *SLOWLY, cwd=tmp_path / "shared")
     assert (ended.code, ended.err) == (0, "")
     shared = only_run(tmp_path / "shared")
     assert result(shared)["status"] == "finished"
-    single = command("trainer=cpu", *COMMON, *ALIKE, cwd=tmp_path / "alone")
+    single = command("trainer=cpu", *COMMON, *ALIKE, *SLOWLY, cwd=tmp_path / "alone")
     assert single.code == 0, single.err
     alone = only_run(tmp_path / "alone")
     for name in ("predictions_validation.npz", "predictions_test.npz"):
         found, expected = arrays(shared / name), arrays(alone / name)
         assert np.array_equal(found["row"], expected["row"])
-        assert np.allclose(found["logits"], expected["logits"], atol=2e-3)
+        assert np.allclose(found["logits"], expected["logits"], atol=1e-4)
     ours, whole = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (shared, alone))
     shapes = [{name: value.shape for name, value in each["state_dict"].items()} for each in (ours, whole)]
     assert shapes[0] == shapes[1]  # a checkpoint is whole, whoever wrote it

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from sgexp.__main__ import main
+from sgexp.usage import CONF_DIR
 
 
 def command(*arguments, cwd=None):
@@ -198,3 +199,14 @@ def test_ctrl_c_is_answered_with_a_sentence(monkeypatch, capsys):
     monkeypatch.setattr("sgexp.__main__.run", interrupted)
     assert main([]) == 130
     assert capsys.readouterr().err.strip() == "sgexp: interrupted"
+
+
+def test_a_file_that_the_package_s_own_would_hide_is_refused(tmp_path, capsys):
+    (tmp_path / "model").mkdir()
+    theirs = tmp_path / "model" / "resnet18.yaml"
+    theirs.write_bytes((CONF_DIR / "model" / "resnet18.yaml").read_bytes())
+    assert main(["--config-dir", str(tmp_path), "--cfg", "job"]) == 0  # the same file: nothing is hidden
+    theirs.write_text(theirs.read_text() + "norm: group\n")
+    assert main(["--config-dir", str(tmp_path), "--cfg", "job", "model=resnet18"]) == 2
+    sentence = " ".join(capsys.readouterr().err.split())
+    assert "model/resnet18.yaml would not be read" in sentence and "another name" in sentence

@@ -66,14 +66,14 @@ def test_a_trial_is_judged_by_validation_and_not_by_test(searched):
 def test_the_best_trial_is_an_experiment_file_that_composes_to_the_same_run(searched):
     searches, ended = searched
     (best,) = searches.record["best"]
-    path = searches.folder / "conf" / "experiment" / "best.yaml"
+    path = searches.folder / "conf" / "experiment" / "best_trial.yaml"
     run = searches.cwd / "outputs" / "train" / searches.trials()[best]["run"]
     asked = yaml.safe_load((run / "config.yaml").read_text())
     content = yaml.safe_load(path.read_text())
     assert content["optimizer"]["lr"] == asked["optimizer"]["lr"]
     assert {"override /task": "scored"} in content["defaults"]
     assert config_hash(asked) in run.name
-    assert "experiment=best" in ended.out and "does not say all" not in ended.out
+    assert "experiment=best_trial" in ended.out and "does not say all" not in ended.out
 
 
 def test_the_same_line_again_runs_nothing_and_more_trials_go_on(searched):
@@ -186,7 +186,9 @@ def test_several_objectives_leave_what_none_beats(searches):
         if not any(a >= score and b <= seconds and (a, b) != (score, seconds) for a, b in trials.values())
     }
     assert set(searches.record["best"]) == front
-    names = [f"best-{place}.yaml" for place in range(1, len(front) + 1)] if len(front) > 1 else ["best.yaml"]
+    names = (
+        [f"best_trial-{place}.yaml" for place in range(1, len(front) + 1)] if len(front) > 1 else ["best_trial.yaml"]
+    )
     assert sorted(path.name for path in (searches.folder / "conf" / "experiment").iterdir()) == names
 
 
