@@ -78,6 +78,11 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "augment.blur": 0.0,
     "augment.background": 0.0,
     "task.shard": None,
+    "sampler.features": "pooled",
+    "sampler.run": None,
+    "sampler.mix_in": "coded",
+    "sampler.fresh": False,
+    "sampler.neighbours": "exact",
 }
 
 

@@ -10,7 +10,9 @@ import hashlib
 import json
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -78,6 +80,24 @@ class Transform:
         peak = intensity.amax(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
         relative = intensity / peak
         return relative if self.code == "none" else relative.pow(self.exponent)
+
+    def blend(
+        self, space: str, base_BCHW: NDArray[np.float32], partner_BCHW: NDArray[np.float32], weight_B: NDArray
+    ) -> NDArray[np.float32]:
+        """Return mixtures of coded patterns, coded: what lies ``weight_B`` (B,) of the way from base to partner.
+
+        ``space``: 'coded', between the codes; 'intensity', between the intensities, as two crystals side by side in the
+        beam would add up; 'log', between their logarithms (down to the smallest that the log code tells from zero),
+        which with the log code is the same as 'coded'.
+        """
+        weight = np.asarray(weight_B, np.float32)[:, None, None, None]
+        if space == "coded" or (space == "log" and self.code == "log"):
+            return base_BCHW + weight * (partner_BCHW - base_BCHW)
+        base, partner = (self.intensity(torch.from_numpy(side)) for side in (base_BCHW, partner_BCHW))
+        if space == "log":
+            base, partner = (side.clamp(min=math.exp(LOG_FLOOR)).log() for side in (base, partner))
+        mixed = torch.lerp(base, partner, torch.from_numpy(weight))
+        return self.coded(mixed.exp() if space == "log" else mixed).numpy()
 
     def standardise(self, coded_BCHW: Tensor) -> Tensor:
         """Return the network's input, float32: mean 0 and standard deviation 1 for each pattern where asked for.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from sgexp.console import STOP_REQUESTS, interrupts_not_inherited
 from sgexp.loading.samplers import Recipe, TrainingBatches, epoch_of
+
+Blend = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+"""Base and partner (B, 3, p, p), coded, and weights (B,) -> mixtures, coded."""
 
 Batch = dict[str, Tensor]
 """patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64.
@@ -45,6 +48,10 @@ class Plan(Protocol):
         """Share of the partner, (D,); 0 is plain selection."""
 
     @property
+    def mix_in(self) -> str:
+        """What is mixed: "coded" patterns as they are, or their "intensity" or its "log"."""
+
+    @property
     def recipe(self) -> Recipe | None:
         """What each epoch draws of these; None: all of them."""
 
@@ -63,11 +70,20 @@ class Fresh(Protocol):
         ...
 
 
+def blend_coded(
+    base_BCHW: NDArray[np.float32], partner_BCHW: NDArray[np.float32], weight_B: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what lies so far on the way from base to partner."""
+    return base_BCHW + weight_B[:, None, None, None] * (partner_BCHW - base_BCHW)
+
+
 class PatternDraws(Dataset[Batch]):
     """The draws of a plan, read a whole batch at a time (``__getitems__``): one fancy index on the memory map.
 
     Only arrays and the store are kept, and a forked worker shares the pages of both. With ``fresh`` the base of a draw
-    is what that makes of it in the epoch; what is mixed into it stays the stored pattern.
+    is what that makes of it in the epoch; what is mixed into it stays the stored pattern. ``steps``: where it
+    is not 0, a draw's number tells how much of its ``weight`` it goes, so many whole plans in ``steps``. ``blend``:
+    base, partner and weights -> mixtures.
     """
 
     def __init__(
@@ -78,8 +94,10 @@ class PatternDraws(Dataset[Batch]):
         partner: NDArray[np.integer] | None = None,
         weight: NDArray[np.floating] | None = None,
         fresh: Fresh | None = None,
+        steps: int = 0,
+        blend: Blend = blend_coded,
     ) -> None:
-        self.store, self.fresh = store, fresh
+        self.store, self.fresh, self.steps, self.blend = store, fresh, steps, blend
         self.class_of_row = np.asarray(class_of_row, dtype=np.int64)
         self.base = np.asarray(base, dtype=np.int64)
         mixes = partner is not None and weight is not None and bool(np.any(weight))
@@ -101,9 +119,10 @@ class PatternDraws(Dataset[Batch]):
         if self.fresh is not None:
             patterns_BCHW = self.fresh.fill(patterns_BCHW, rows_B, draws_B, epoch_of(draws))
         if self.partner is not None and self.weight is not None:
-            mixed = np.flatnonzero(self.weight[place_B])
+            weight_B = self._weights(draws_B, place_B)
+            mixed = np.flatnonzero(weight_B)
             if len(mixed):
-                patterns_BCHW = self._mix(patterns_BCHW, place_B, mixed)
+                patterns_BCHW = self._mix(patterns_BCHW, place_B[mixed], weight_B[mixed], mixed)
         return {
             "patterns": torch.from_numpy(patterns_BCHW),
             "label": torch.from_numpy(self.class_of_row[rows_B]),
@@ -111,14 +130,22 @@ class PatternDraws(Dataset[Batch]):
             "draw": torch.from_numpy(draws_B),
         }
 
+    def _weights(self, draws_B: NDArray[np.int64], place_B: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert self.weight is not None
+        if not self.steps:
+            return self.weight[place_B]
+        return self.weight[place_B] * (draws_B // len(self.base) % self.steps / self.steps).astype(np.float32)
+
     def _mix(
-        self, patterns_BCHW: NDArray[np.float32], place_B: NDArray[np.int64], mixed: NDArray[np.intp]
+        self,
+        patterns_BCHW: NDArray[np.float32],
+        place_M: NDArray[np.int64],
+        weight_M: NDArray[np.float32],
+        mixed: NDArray[np.intp],
     ) -> NDArray[np.float32]:
-        assert self.partner is not None and self.weight is not None
-        partners = self.store.read(self.partner[place_B[mixed]])
-        weights = self.weight[place_B[mixed], None, None, None]
+        assert self.partner is not None
         out = patterns_BCHW if patterns_BCHW.flags.writeable else patterns_BCHW.copy()
-        out[mixed] += weights * (partners - out[mixed])
+        out[mixed] = self.blend(out[mixed], self.store.read(self.partner[place_M]), weight_M)
         return out
 
 

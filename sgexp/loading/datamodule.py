@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from sgexp.errors import DataError
-from sgexp.loading.batches import Batch, PatternDraws, PatternLoader, Plan, ResumableLoader, Store, as_is
+from sgexp.loading.batches import (
+    Batch,
+    Blend,
+    PatternDraws,
+    PatternLoader,
+    Plan,
+    ResumableLoader,
+    Store,
+    as_is,
+    blend_coded,
+)
 from sgexp.loading.mixing import Mixing, PairedBatches, PairedDraws
 from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
 from sgexp.loading.stream import Stream
@@ -38,6 +48,7 @@ class PatternDataModule(pl.LightningDataModule):
     later : (epoch, plan) of a second plan that takes the first one's place from that epoch on, in epochs as long.
     mixing : what mixes the training draws on the device, so that each comes with a partner; None: nothing.
     stream : what simulates new patterns for the training draws; None: all are read from the store.
+    blend : what mixes base and partner of a draw as the plan says.
     """
 
     def __init__(
@@ -56,6 +67,7 @@ class PatternDataModule(pl.LightningDataModule):
         later: tuple[int, Plan] | None = None,
         mixing: Mixing | None = None,
         stream: Stream | None = None,
+        blend: Blend = blend_coded,
     ) -> None:
         super().__init__()
         self.store, self.seed, self.workers = store, seed, workers
@@ -68,6 +80,8 @@ class PatternDataModule(pl.LightningDataModule):
         if overfit_batches:
             few = self._first_order(plan)[: overfit_batches * batch_size]
             base, partner, weight = base[few], partner[few], weight[few]
+            if plan.recipe is not None and plan.recipe.steps:
+                weight = weight / 2  # by heart is learned what stays as it is
             self.rows["validation"] = np.unique(base)
             later, self.recipes, self.epoch_draws = None, (None, None), epoch_draws or len(few)
         if len(base) == 0:
@@ -80,7 +94,8 @@ class PatternDataModule(pl.LightningDataModule):
         if (self.class_of_row[base] < 0).any():
             raise DataError("A training draw has a space group that is not among the classes; make the plan again.")
         self.stream = stream
-        self.draws = PatternDraws(store, self.class_of_row, base, partner, weight, stream)
+        steps = max((recipe.steps for recipe in self.recipes if recipe is not None), default=0)
+        self.draws = PatternDraws(store, self.class_of_row, base, partner, weight, stream, steps, blend)
         self._training: ResumableLoader | None = None
         self._resume_from: dict[str, int] | None = None
 

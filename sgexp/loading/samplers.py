@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
 from sgexp.errors import ConfigError
+from sgexp.sampling.recipe import step_numbers
 
 
 def epoch_order(n_draws: int, seed: int, epoch: int, epoch_draws: int | None = None) -> NDArray[np.int64]:
@@ -35,6 +36,10 @@ class Recipe(Protocol):
     @property
     def block(self) -> int:
         """How many draws in a row belong together."""
+
+    @property
+    def steps(self) -> int:
+        """How finely the way from base to partner is cut where an epoch draws it; 0 where the plan says it."""
 
     def order(self, seed: int, epoch: int, length: int) -> NDArray[np.int64]:
         """Return the candidates that ``epoch`` draws, (length,), in their order."""
@@ -64,6 +69,14 @@ class EpochBatch(list[Any]):
 def epoch_of(draws: list[Any]) -> int:
     """Return the epoch of a batch; 0 for a plain list."""
     return draws.epoch if isinstance(draws, EpochBatch) else 0
+
+
+def stepped(candidates_D: NDArray[np.int64], total: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return a number for each draw that also tells its step: its candidate, plus ``total`` times the step's number.
+
+    Workers know of no epoch, so what is new in one must stand in the number (``sgexp.loading.batches``).
+    """
+    return candidates_D + total * step_numbers(seed, epoch, len(candidates_D))
 
 
 def check_shares(batch_size: int, world: int) -> None:
@@ -143,7 +156,8 @@ class TrainingBatches(Sampler[list[int]]):
         recipe = self.recipes[second]
         if recipe is None:
             return before + epoch_order(n_draws, self.seed, self.epoch - begins, length)
-        return numbered(before + recipe.order(self.seed, self.epoch, length), self.n_draws + n_later)
+        candidates, total = before + recipe.order(self.seed, self.epoch, length), self.n_draws + n_later
+        return stepped(candidates, total, self.seed, self.epoch) if recipe.steps else numbered(candidates, total)
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order comes next (Lightning calls this)."""

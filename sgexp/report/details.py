@@ -180,7 +180,9 @@ def read_split(path: Path) -> tuple[dict[int, str], dict[int, int]]:
 def read_draws(path: Path) -> Draws:
     """Return how an epoch is made up."""
     plan = ResamplingPlan.load(path)
-    return Draws(plan.draws, int(np.count_nonzero(plan.weight)), len(np.unique(plan.base[plan.weight == 0])))
+    mixed = plan.weight != 0
+    often = np.ones(len(plan)) if plan.expected is None else plan.expected
+    return Draws(plan.draws, round(float(often[mixed].sum())), len(np.unique(plan.base[~mixed])))
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:

@@ -105,7 +105,12 @@ def choose_judged(predictions: Predictions, seed: int, most: int = SHOWN) -> np.
 
 
 def choose_mixed(plan: ResamplingPlan, group_of_row: np.ndarray, seed: int, most: int = MIXED) -> np.ndarray:
-    """Return draws of ``plan`` that mix two samples, of as many different groups as there are."""
+    """Return draws of ``plan`` that mix two samples, of as many different groups as there are.
+
+    None where intensities are mixed: the mixtures are computed from the two parents' codes when they are shown.
+    """
+    if plan.mix_in != "coded":
+        return np.zeros(0, np.int64)
     draws = np.random.default_rng(seed).permutation(np.flatnonzero(plan.weight))
     _, first = np.unique(group_of_row[plan.base[draws]], return_index=True)
     of_each_group = np.random.default_rng(seed).permutation(first)

@@ -19,6 +19,14 @@ from imblearn.under_sampling import (
 
 from sgexp.errors import ConfigError
 from sgexp.sampling.features import FeatureRows, all_features, announce_search
+from sgexp.sampling.neighbours import (
+    APPROXIMATE,
+    ApproximateAllKnn,
+    ApproximateCleaningRule,
+    ApproximateEdited,
+    ApproximateRepeatedEdited,
+    ApproximateTomekLinks,
+)
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.sampling.rare import listed
 
@@ -42,7 +50,8 @@ class Cleaner:
         if len(np.unique(labels_N)) == 1:  # nobody contradicts a class that is alone
             return ResamplingPlan.selection(np.arange(len(labels_N)))
         x_NF = all_features(features_NF, len(labels_N))
-        announce_search(x_NF, self.name, self.searches)
+        if self.searches:
+            announce_search(x_NF, self.name, self.searches)
         rows = kept_rows(lambda y_N: self.make(y_N, seed), x_NF, labels_N)
         more, notes = spared(rows, labels_N, self.name, self.rare)
         return ResamplingPlan.selection(np.concatenate([rows, more]), notes)
@@ -73,54 +82,61 @@ def spared(rows: np.ndarray, labels_N: np.ndarray, name: str, rare: str) -> tupl
     return np.flatnonzero(np.isin(labels_N, emptied)), (f"{name} would empty {classes}: they are kept whole.",)
 
 
-def tomek_links(rare: str) -> Cleaner:
+def tomek_links(neighbours: str, rare: str) -> Cleaner:
     """Leave out both of two samples of different classes that are each other's nearest (I. Tomek, 1976)."""
-    return Cleaner("tomek_links", lambda y, seed: TomekLinks(), rare, searches=1)
+    links, searches = chosen(neighbours, TomekLinks, ApproximateTomekLinks)
+    return Cleaner("tomek_links", lambda y, seed: links(), rare, searches=searches)
 
 
-def enn(n_neighbors: int, agree: str, rare: str) -> Cleaner:
+def chosen(neighbours: str, exact: type, approximate: type, searches: float = 1) -> tuple[Callable[..., Any], float]:
+    """Return the cleaner by the kind of its ``neighbours``, and how often it compares all samples with all others."""
+    return (approximate, 0) if neighbours == APPROXIMATE else (exact, searches)
+
+
+def enn(n_neighbors: int, agree: str, neighbours: str, rare: str) -> Cleaner:
     """Leave out samples whose neighbours are of other classes (D. L. Wilson, IEEE Trans. SMC 2 (1972) 408-421)."""
+    edited, searches = chosen(neighbours, EditedNearestNeighbours, ApproximateEdited)
     return Cleaner(
         "enn",
-        lambda y, seed: EditedNearestNeighbours(n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree),
+        lambda y, seed: edited(n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree),
         rare,
-        searches=1,
+        searches=searches,
     )
 
 
-def renn(n_neighbors: int, agree: str, passes: int, rare: str) -> Cleaner:
+def renn(n_neighbors: int, agree: str, passes: int, neighbours: str, rare: str) -> Cleaner:
     """Edit until nothing changes, or a class vanishes or becomes the smallest (I. Tomek, IEEE Trans. SMC 6 (1976))."""
+    repeated, searches = chosen(neighbours, RepeatedEditedNearestNeighbours, ApproximateRepeatedEdited, 2)
+    return Cleaner(
+        "renn",
+        lambda y, seed: repeated(n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree, max_iter=passes),
+        rare,
+        searches=searches,
+    )
 
-    def make(y: np.ndarray, seed: int) -> RepeatedEditedNearestNeighbours:
-        return RepeatedEditedNearestNeighbours(
-            n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree, max_iter=passes
-        )
 
-    return Cleaner("renn", make, rare, searches=2)
-
-
-def all_knn(n_neighbors: int, agree: str, rare: str) -> Cleaner:
+def all_knn(n_neighbors: int, agree: str, neighbours: str, rare: str) -> Cleaner:
     """Edit with 1, 2, ... ``n_neighbors`` neighbours in turn, until a class would vanish (I. Tomek, 1976)."""
+    edited, searches = chosen(neighbours, AllKNN, ApproximateAllKnn, n_neighbors)
     return Cleaner(
         "all_knn",
-        lambda y, seed: AllKNN(n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree),
+        lambda y, seed: edited(n_neighbors=min(n_neighbors, len(y) - 1), kind_sel=agree),
         rare,
-        searches=n_neighbors,
+        searches=searches,
     )
 
 
-def neighbourhood_cleaning(n_neighbors: int, threshold: float, rare: str) -> Cleaner:
+def neighbourhood_cleaning(n_neighbors: int, threshold: float, neighbours: str, rare: str) -> Cleaner:
     """Leave out what most neighbours contradict, and what misleads the smallest class (J. Laurikkala, AIME 2001).
 
     ``threshold``: classes larger than so many times the smallest are cleaned around the latter.
     """
+    rule, searches = chosen(neighbours, NeighbourhoodCleaningRule, ApproximateCleaningRule)
     return Cleaner(
         "neighbourhood_cleaning",
-        lambda y, seed: NeighbourhoodCleaningRule(
-            n_neighbors=min(n_neighbors, len(y) - 1), threshold_cleaning=threshold
-        ),
+        lambda y, seed: rule(n_neighbors=min(n_neighbors, len(y) - 1), threshold_cleaning=threshold),
         rare,
-        searches=1,
+        searches=searches,
     )
 
 

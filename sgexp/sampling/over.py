@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sgexp.sampling.features import FeatureRows, all_features, announce_search
+from sgexp.sampling.neighbours import EXACT
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.sampling.rare import listed, neighbour_notes
 from sgexp.sampling.recording import (
@@ -21,6 +22,7 @@ from sgexp.sampling.recording import (
     SupportVectors,
     row_table,
 )
+from sgexp.sampling.smote import fresh_plan
 from sgexp.sampling.targets import class_counts, counts_to_add
 
 # How imbalanced-learn says that a method has nothing to go by in a class.
@@ -31,6 +33,9 @@ _CANNOT_SERVE = (
     "No clusters found",
     "cannot convert float NaN",  # all samples of the class in its clusters are copies
 )
+
+
+POOLED = 4
 
 
 class Method(Protocol):
@@ -46,7 +51,8 @@ class OverSampler:
 
     ``balance``, ``cap`` and ``table`` as in ``targets.counts_to_add``. A class with n <= ``k_neighbors`` samples uses
     n - 1; one that the method cannot serve is repeated evenly. ``weight_range``: what the steps may be. ``searches``:
-    how often all samples are compared with all others (0: never).
+    how often all samples are compared with all others (0: never). ``fresh``: every epoch draws anew, among pairs that
+    the method has drawn (``POOLED`` for each sample and neighbour), and takes new steps.
     """
 
     needs_features = True
@@ -62,8 +68,9 @@ class OverSampler:
         *,
         searches: float,
         weight_range: tuple[float, float] = (0.0, 1.0),
+        fresh: bool = False,
     ) -> None:
-        self.name, self.method, self.k_neighbors = name, method, k_neighbors
+        self.name, self.method, self.k_neighbors, self.fresh = name, method, k_neighbors, fresh
         self.balance, self.cap, self.table = balance, cap, dict(table)
         self.searches, self.weight_range = searches, weight_range
 
@@ -88,7 +95,7 @@ class OverSampler:
             used_k[group] = k = min(self.k_neighbors, len(rows) - 1)
             if k:
                 set_class(k, n / sum(added.values()))
-                drawn = _drawn(sampler, table, labels_N, group, n)
+                drawn = _drawn(sampler, table, labels_N, group, max(n, POOLED * k * len(rows)) if self.fresh else n)
                 if drawn is not None:
                     parts.append(drawn)
                     idle += [group] if not len(drawn[0]) else []
@@ -102,7 +109,11 @@ class OverSampler:
         if idle:
             notes += (f"{self.name} finds no sample to begin from in groups {listed(idle)}: they stay as they are.",)
         base, partner, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return ResamplingPlan(base, partner, weight, notes=notes)
+        if not self.fresh:
+            return ResamplingPlan(base, partner, weight, notes=notes)
+        new = slice(len(labels_N), None)
+        longest = np.where(weight < 0, self.weight_range[0], (weight > 0).astype(float))
+        return fresh_plan(labels_N, base[new], partner[new], longest[new], added, notes)
 
 
 def _drawn(
@@ -122,7 +133,13 @@ def _drawn(
 
 
 def borderline_smote(
-    balance: str, cap: int, table: Mapping[int, int], k_neighbors: int, m_neighbors: int
+    balance: str,
+    cap: int,
+    table: Mapping[int, int],
+    k_neighbors: int,
+    m_neighbors: int,
+    neighbours: str = EXACT,
+    fresh: bool = False,
 ) -> OverSampler:
     """SMOTE from samples of which at least half, but not all, of the ``m_neighbors`` nearest are of other classes.
 
@@ -130,24 +147,32 @@ def borderline_smote(
     """
 
     def method(x_NF: np.ndarray, seed: int) -> tuple[RecordingBorderline, Callable[[int, float], None]]:
-        m = Neighbours(x_NF, min(m_neighbors + 1, len(x_NF)))
+        m = Neighbours(x_NF, min(m_neighbors + 1, len(x_NF)), neighbours)
         sampler = RecordingBorderline(random_state=seed, m_neighbors=m)
 
         def set_class(k: int, share: float) -> None:
-            sampler.k_neighbors = Neighbours(x_NF, k + 1)
+            sampler.k_neighbors = Neighbours(x_NF, k + 1, neighbours)
 
         return sampler, set_class
 
-    return OverSampler("borderline_smote", method, balance, cap, table, k_neighbors, searches=1)
+    searches = int(neighbours == EXACT)
+    return OverSampler("borderline_smote", method, balance, cap, table, k_neighbors, searches=searches, fresh=fresh)
 
 
 def svm_smote(
-    balance: str, cap: int, table: Mapping[int, int], k_neighbors: int, m_neighbors: int, out_step: float
+    balance: str,
+    cap: int,
+    table: Mapping[int, int],
+    k_neighbors: int,
+    m_neighbors: int,
+    out_step: float,
+    neighbours: str = EXACT,
+    fresh: bool = False,
 ) -> OverSampler:
     """SMOTE from support vectors: between them and neighbours, or outwards by up to ``out_step`` where it is safe."""
 
     def method(x_NF: np.ndarray, seed: int) -> tuple[RecordingSvm, Callable[[int, float], None]]:
-        m = Neighbours(x_NF, min(m_neighbors + 1, len(x_NF)))
+        m = Neighbours(x_NF, min(m_neighbors + 1, len(x_NF)), neighbours)
         sampler = RecordingSvm(
             random_state=np.random.RandomState(seed),
             m_neighbors=m,
@@ -157,15 +182,27 @@ def svm_smote(
         sampler.seed = seed
 
         def set_class(k: int, share: float) -> None:
-            sampler.k_neighbors = Neighbours(x_NF, k + 1)
+            sampler.k_neighbors = Neighbours(x_NF, k + 1, neighbours)
 
         return sampler, set_class
 
     # A guess: the support vector machine takes about as long as three more searches.
-    return OverSampler("svm_smote", method, balance, cap, table, k_neighbors, searches=4, weight_range=(-out_step, 1.0))
+    return OverSampler(
+        "svm_smote",
+        method,
+        balance,
+        cap,
+        table,
+        k_neighbors,
+        searches=3 + int(neighbours == EXACT),
+        weight_range=(-out_step, 1.0),
+        fresh=fresh,
+    )
 
 
-def kmeans_smote(balance: str, cap: int, table: Mapping[int, int], k_neighbors: int, clusters: int) -> OverSampler:
+def kmeans_smote(
+    balance: str, cap: int, table: Mapping[int, int], k_neighbors: int, clusters: int, fresh: bool = False
+) -> OverSampler:
     """SMOTE inside those of ``clusters`` clusters of all samples in which the class is common."""
 
     def method(x_NF: np.ndarray, seed: int) -> tuple[RecordingKMeans, Callable[[int, float], None]]:
@@ -179,18 +216,27 @@ def kmeans_smote(balance: str, cap: int, table: Mapping[int, int], k_neighbors: 
 
         return sampler, set_class
 
-    return OverSampler("kmeans_smote", method, balance, cap, table, k_neighbors, searches=0)
+    return OverSampler("kmeans_smote", method, balance, cap, table, k_neighbors, searches=0, fresh=fresh)
 
 
-def adasyn(balance: str, cap: int, table: Mapping[int, int], k_neighbors: int) -> OverSampler:
+def adasyn(
+    balance: str,
+    cap: int,
+    table: Mapping[int, int],
+    k_neighbors: int,
+    neighbours: str = EXACT,
+    fresh: bool = False,
+) -> OverSampler:
     """SMOTE with more points for samples whose nearest neighbours are of other classes."""
 
     def method(x_NF: np.ndarray, seed: int) -> tuple[RecordingAdasyn, Callable[[int, float], None]]:
         sampler = RecordingAdasyn(random_state=Steps(seed))
+        among = Neighbours(x_NF, k_neighbors + 1, neighbours)
 
         def set_class(k: int, share: float) -> None:
-            sampler.n_neighbors = Neighbours(x_NF, k + 1)
+            sampler.n_neighbors = among.asking_for(k + 1)
 
         return sampler, set_class
 
-    return OverSampler("adasyn", method, balance, cap, table, k_neighbors, searches=1)
+    searches = int(neighbours == EXACT)
+    return OverSampler("adasyn", method, balance, cap, table, k_neighbors, searches=searches, fresh=fresh)

@@ -9,7 +9,7 @@ import numpy as np
 
 from sgexp.errors import DataError
 from sgexp.npz import load_npz, save_npz
-from sgexp.sampling.recipe import Recipe
+from sgexp.sampling.recipe import Recipe, step_numbers
 
 SCHEMA_VERSION = 1
 
@@ -22,8 +22,9 @@ class ResamplingPlan:
     way from base to partner, 0 where a draw is simply the sample ``base``. Base and partner share one label, so the
     label of a draw is that of its base. ``kind`` is "static": the same draws in every epoch (their order is the
     loader's affair); or "recipe": the draws are candidates, ``recipe`` says which of them an epoch draws, and
-    ``expected`` (D,) how often each is drawn in one. ``notes`` say in whole sentences what was done for classes too
-    small for the method.
+    ``expected`` (D,) how often each is drawn in one; where the recipe has ``steps``, ``weight`` is the longest way and
+    how much of it a draw goes is drawn too. ``notes`` say in whole sentences what was done for classes too small for
+    the method. ``mix_in``: what is mixed, the "coded" patterns as they are, or their "intensity" or its "log".
     """
 
     base: np.ndarray
@@ -33,6 +34,7 @@ class ResamplingPlan:
     notes: tuple[str, ...] = ()
     recipe: Recipe | None = None
     expected: np.ndarray | None = None
+    mix_in: str = "coded"
 
     def __post_init__(self) -> None:
         """Refuse arrays that could not be drawn from."""
@@ -97,19 +99,31 @@ class ResamplingPlan:
         base, partner, weight = self.base[draws], self.partner[draws], self.weight[draws]
         return replace(self, base=base, partner=partner, weight=weight, notes=self.notes + notes)
 
+    def epoch(self, seed: int, epoch: int) -> ResamplingPlan:
+        """Return what one epoch draws of this plan, as a static plan in the epoch's order."""
+        if self.recipe is None:
+            return self
+        draws = self.recipe.order(seed, epoch, self.draws)
+        weight = self.weight[draws]
+        if self.recipe.steps:
+            weight = weight * (step_numbers(seed, epoch, len(draws)) / self.recipe.steps)
+        return ResamplingPlan(self.base[draws], self.partner[draws], weight, notes=self.notes, mix_in=self.mix_in)
+
     def mix(self, x_N: np.ndarray) -> np.ndarray:
         """Return the drawn values of ``x_N`` (N, ...) in its own dtype, rounded once, as imbalanced-learn does."""
         weight = self.weight.reshape(-1, *[1] * (x_N.ndim - 1))
         return (x_N[self.base] + weight * (x_N[self.partner] - x_N[self.base])).astype(x_N.dtype)
 
     def save(self, path: Path) -> None:
-        """Write the plan as an npz without pickle (base, partner, weight, kind, schema_version; a recipe's expected).
+        """Write the plan as an npz without pickle: base, partner, weight, kind, schema_version; a recipe's expected.
 
         What a recipe draws follows from the config and the seed.
         """
         columns = {"base": self.base, "partner": self.partner, "weight": self.weight}
         if self.expected is not None:
             columns["expected"] = self.expected
+        if self.mix_in != "coded":
+            columns["mix_in"] = np.array(self.mix_in)
         save_npz(path, SCHEMA_VERSION, **columns, kind=np.array(self.kind))
 
     @classmethod
@@ -118,7 +132,7 @@ class ResamplingPlan:
         arrays = load_npz(path, SCHEMA_VERSION)
         try:
             draws = (arrays["base"], arrays["partner"], arrays["weight"], str(arrays["kind"]))
-            return cls(*draws, expected=arrays.get("expected"))
+            return cls(*draws, expected=arrays.get("expected"), mix_in=str(arrays.get("mix_in", "coded")))
         except (KeyError, ValueError, TypeError, IndexError) as error:
             raise DataError(f"{path} holds no resampling plan as sgexp writes it ({error})") from error
 

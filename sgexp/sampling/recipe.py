@@ -21,6 +21,11 @@ class Recipe(Protocol):
         """How many draws in a row belong together: a batch holds whole blocks."""
         ...
 
+    @property
+    def steps(self) -> int:
+        """How finely the way from base to partner is cut where it is drawn anew; 0 where it is the plan's weight."""
+        ...
+
     def order(self, seed: int, epoch: int, length: int) -> np.ndarray:
         """Return the candidates that ``epoch`` draws, (length,) int64, in their order."""
         ...
@@ -41,6 +46,7 @@ class Shares:
     way: np.ndarray
     strata: np.ndarray
     block: int = 1
+    steps: int = 0
 
     @property
     def mean(self) -> np.ndarray:
@@ -60,6 +66,29 @@ class Shares:
         return rng.permutation(np.repeat(candidates, times))
 
 
+STEPS = 1 << 20
+"""Ways between a sample and its partner that are told apart: finer than half precision stores a pattern."""
+
+
+def step_numbers(seed: int, epoch: int, length: int) -> np.ndarray:
+    """Return for each draw of an epoch which of the ``STEPS`` ways it goes, (length,) int64."""
+    return np.random.default_rng([seed, epoch, 1]).integers(STEPS, size=length)
+
+
+def fresh_pairs(n_samples: int, pairs_P: np.ndarray, number_P: np.ndarray, wanted: dict[int, int]) -> Shares:
+    """Return the recipe that draws ``n_samples`` once each and then pairs of rows, with a new step each time.
+
+    The candidates are the samples and after them P pairs. ``number_P``: the class of each; ``pairs_P``: how often each
+    is to be drawn as compared with the others of its class; ``wanted``: class -> draws of its pairs in an epoch.
+    """
+    share = np.ones(n_samples + len(pairs_P))
+    for number, n in wanted.items():
+        mine = n_samples + np.flatnonzero(number_P == number)
+        share[mine] = n * pairs_P[mine - n_samples] / pairs_P[mine - n_samples].sum()
+    strata = np.concatenate([np.full(n_samples, -1), number_P])  # the samples come first, one whole draw each
+    return Shares(share, share, np.zeros(1), strata, steps=STEPS)
+
+
 @dataclass(frozen=True)
 class Blocks:
     """``block`` samples of one class in a row, then of another: classes in turn, every class's samples in turn.
@@ -69,6 +98,7 @@ class Blocks:
 
     labels: np.ndarray
     block: int
+    steps: int = 0
 
     @property
     def mean(self) -> np.ndarray:

@@ -7,6 +7,7 @@ features up. A new "sample" of theirs is then (base row, partner row), and its s
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from imblearn.over_sampling import ADASYN, SVMSMOTE, BorderlineSMOTE, KMeansSMOT
 from sklearn.cluster import MiniBatchKMeans
 from sklearn.neighbors import NearestNeighbors
 from sklearn.svm import SVC
+
+from sgexp.sampling.neighbours import EXACT, search
 
 
 def row_table(n_rows: int) -> np.ndarray:
@@ -36,23 +39,32 @@ class _OnRows:
 
 
 class Neighbours(_OnRows):
-    """Nearest neighbours, as scikit-learn finds them, the sample itself first."""
+    """Nearest neighbours, as scikit-learn finds them (or approximate ones), the sample itself first."""
 
-    def __init__(self, x_NF: np.ndarray, n_neighbors: int) -> None:
+    def __init__(self, x_NF: np.ndarray, n_neighbors: int, method: str = EXACT) -> None:
         super().__init__(x_NF)
-        self.n_neighbors = n_neighbors
-        self._fitted = 0
+        self.n_neighbors, self.method = n_neighbors, method
+        self._among_all: list[NearestNeighbors] = []
+
+    def asking_for(self, n_neighbors: int) -> Neighbours:
+        """Return the same for another number of neighbours; what is fitted to all rows serves both."""
+        other = copy.copy(self)
+        other.n_neighbors = n_neighbors
+        return other
 
     def fit(self, table_n2: np.ndarray) -> Neighbours:
         """Look among these rows from now on."""
-        if not self._fitted == len(table_n2) == len(self.x_NF):  # every class asks anew to look among all rows
-            self._search = NearestNeighbors(n_neighbors=self.n_neighbors).fit(self.features(table_n2))
-            self._fitted = len(table_n2)
+        whole = len(table_n2) == len(self.x_NF)  # every class asks anew to look among all rows
+        if not whole or not self._among_all:
+            self._search = search(self.method, self.n_neighbors).fit(self.features(table_n2))
+        if whole:
+            self._among_all[:] = self._among_all or [self._search]
+            self._search = self._among_all[0]
         return self
 
     def kneighbors(self, table_n2: np.ndarray, return_distance: bool = False) -> np.ndarray:
         """Return the places of the nearest among the rows fitted."""
-        return self._search.kneighbors(self.features(table_n2), return_distance=return_distance)
+        return self._search.kneighbors(self.features(table_n2), self.n_neighbors, return_distance)
 
     def kneighbors_graph(self) -> None:
         """Only tells imbalanced-learn that neighbours can be asked for."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sgexp.schema import Component, bounded, one_of
 
@@ -13,6 +13,30 @@ class PlainSampler(Component):
     """Every training sample once."""
 
     target: ClassVar[str] = "sgexp.sampling.plain.Plain"
+
+
+@dataclass(kw_only=True)
+class Compares(Component):
+    """A sampler that measures distances: between which features is for the task to say, which computes them."""
+
+    features: str = one_of("pooled", "pooled", "radial", "pca", "embedding")
+    run: str | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the fields but those that say what the sampler is given and what becomes of its plan."""
+        return {name: value for name, value in super().arguments().items() if name not in OF_THE_TASK}
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse a network's features without a network, and a network that is not looked at."""
+        if self.features == "embedding" and not self.run:
+            return f"{key}.features=embedding needs a trained network: give {key}.run=outputs/train/<folder>"
+        if self.features != "embedding" and self.run:
+            return f"{key}.run is read with {key}.features=embedding alone: add that, or leave {key}.run out"
+        return None
+
+
+OF_THE_TASK = ("features", "run", "mix_in")
+"""Knobs beside a sampler's own: what its features are, of which network, and how the draws of its plan are mixed."""
 
 
 @dataclass(kw_only=True)
@@ -26,6 +50,8 @@ class BalancedSampler(Component):
 
     def contradiction(self, key: str) -> str | None:
         """Refuse a table that is asked for but not given, and one that would empty a class or names none."""
+        if isinstance(self, Compares) and (said := Compares.contradiction(self, key)) is not None:
+            return said
         if getattr(self, "balance", None) == "table" and not self.table:
             return f"{key}.balance=table needs {key}.table, for example '+{key}.table={{14:500,225:300}}'"
         for group, draws in self.table.items():
@@ -55,22 +81,71 @@ class RandomUnderSampler(BalancedSampler):
 
 
 @dataclass(kw_only=True)
-class SmoteSampler(BalancedSampler):
+class MixingSampler(BalancedSampler, Compares):
     """Points between samples of small classes and their neighbours."""
-
-    target: ClassVar[str] = "sgexp.sampling.smote.Smote"
 
     balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
     k_neighbors: int = bounded(5, low=1, high=50)
-    partners: str = one_of("any", "any", "other_material")
+    mix_in: str = one_of("coded", "coded", "intensity", "log")
 
 
 @dataclass(kw_only=True)
-class AddingSampler(BalancedSampler):
-    """Points between samples of small classes, chosen with an eye on the other classes."""
+class FreshSampler(MixingSampler):
+    """The same, every epoch other points where asked for."""
 
-    balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
+    fresh: bool = False
+
+
+@dataclass(kw_only=True)
+class SmoteSampler(FreshSampler):
+    """Neighbours of any material, or of some."""
+
+    target: ClassVar[str] = "sgexp.sampling.smote.Smote"
+
+    partners: str = one_of("any", "any", "other_material", "same_material")
+    neighbours: str = one_of("exact", "exact", "approximate")
+
+
+@dataclass(kw_only=True)
+class EnergyInterpolationSampler(FreshSampler):
+    """Neighbours of the same material: other beam energies."""
+
+    target: ClassVar[str] = "sgexp.sampling.smote.energy_interpolation"
+
+
+@dataclass(kw_only=True)
+class CrossMaterialSampler(FreshSampler):
+    """Neighbours of other materials."""
+
+    target: ClassVar[str] = "sgexp.sampling.smote.cross_material"
+
+    neighbours: str = one_of("exact", "exact", "approximate")
+
+
+@dataclass(kw_only=True)
+class EmbeddingSmoteSampler(SmoteSampler):
+    """Neighbours in the features of a trained network."""
+
+    target: ClassVar[str] = "sgexp.sampling.smote.embedding_smote"
+
+    features: str = one_of("embedding", "embedding")
+
+
+@dataclass(kw_only=True)
+class StagedSampler(BalancedSampler, Compares):
+    """Large classes lowered, small ones raised, all to one count."""
+
+    target: ClassVar[str] = "sgexp.sampling.staged.Staged"
+
+    balance: str = one_of("mean", "mean", "median", "cap", "table")
+    lower: str = one_of("clusters", "clusters", "random", "families")
     k_neighbors: int = bounded(5, low=1, high=50)
+    mix_in: str = one_of("coded", "coded", "intensity", "log")
+
+
+@dataclass(kw_only=True)
+class AddingSampler(FreshSampler):
+    """Points between samples of small classes, chosen with an eye on the other classes."""
 
 
 @dataclass(kw_only=True)
@@ -80,6 +155,7 @@ class BorderlineSmoteSampler(AddingSampler):
     target: ClassVar[str] = "sgexp.sampling.over.borderline_smote"
 
     m_neighbors: int = bounded(10, low=1, high=100)
+    neighbours: str = one_of("exact", "exact", "approximate")
 
 
 @dataclass(kw_only=True)
@@ -90,6 +166,7 @@ class SvmSmoteSampler(AddingSampler):
 
     m_neighbors: int = bounded(10, low=1, high=100)
     out_step: float = bounded(0.5, low=0.0, high=1.0)
+    neighbours: str = one_of("exact", "exact", "approximate")
 
 
 @dataclass(kw_only=True)
@@ -108,9 +185,11 @@ class AdasynSampler(AddingSampler):
 
     target: ClassVar[str] = "sgexp.sampling.over.adasyn"
 
+    neighbours: str = one_of("exact", "exact", "approximate")
+
 
 @dataclass(kw_only=True)
-class ReducingSampler(BalancedSampler):
+class ReducingSampler(BalancedSampler, Compares):
     """Chosen samples stand for the large classes."""
 
     balance: str = one_of("median", "minority", "sqrt", "median", "cap", "table")
@@ -145,7 +224,7 @@ class InstanceHardnessSampler(ReducingSampler):
 
 
 @dataclass(kw_only=True)
-class CleaningSampler(Component):
+class CleaningSampler(Compares):
     """Samples that their neighbours contradict are left out."""
 
     treats_imbalance: ClassVar[bool] = True
@@ -159,6 +238,8 @@ class TomekLinksSampler(CleaningSampler):
 
     target: ClassVar[str] = "sgexp.sampling.cleaning.tomek_links"
 
+    neighbours: str = one_of("exact", "exact", "approximate")
+
 
 @dataclass(kw_only=True)
 class EnnSampler(CleaningSampler):
@@ -168,6 +249,7 @@ class EnnSampler(CleaningSampler):
 
     n_neighbors: int = bounded(3, low=1, high=50)
     agree: str = one_of("all", "all", "mode")
+    neighbours: str = one_of("exact", "exact", "approximate")
 
 
 @dataclass(kw_only=True)
@@ -194,6 +276,7 @@ class NeighbourhoodCleaningSampler(CleaningSampler):
 
     n_neighbors: int = bounded(3, low=1, high=50)
     threshold: float = bounded(0.5, low=0.001)
+    neighbours: str = one_of("exact", "exact", "approximate")
 
 
 @dataclass(kw_only=True)
@@ -211,12 +294,13 @@ class CondensedNnSampler(CleaningSampler):
 
 
 @dataclass(kw_only=True)
-class SmoteTomekSampler(AddingSampler):
+class SmoteTomekSampler(MixingSampler):
     """SMOTE, then pairs of different classes left out."""
 
     target: ClassVar[str] = "sgexp.sampling.combined.smote_tomek"
 
     rare: str = one_of("refuse", "refuse", "keep")
+    neighbours: str = one_of("exact", "exact", "approximate")
 
 
 @dataclass(kw_only=True)
@@ -306,6 +390,7 @@ class FamilyBalancedSampler(BalancingOnline):
 GROUPS: dict[str, tuple[type, ...]] = {
     "sampler": (
         *(PlainSampler, RandomOverSampler, RandomUnderSampler, SmoteSampler),
+        *(EnergyInterpolationSampler, CrossMaterialSampler, EmbeddingSmoteSampler, StagedSampler),
         *(BorderlineSmoteSampler, SvmSmoteSampler, KMeansSmoteSampler, AdasynSampler),
         *(NearMissSampler, ClusterCentroidsSampler, InstanceHardnessSampler),
         *(TomekLinksSampler, EnnSampler, RennSampler, AllKnnSampler, NeighbourhoodCleaningSampler),

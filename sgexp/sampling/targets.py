@@ -58,6 +58,17 @@ def counts_to_keep(
     return {group: n for group, n in wanted.items() if n < counts[group]}, notes
 
 
+def common_count(
+    counts: Mapping[int, int], balance: str, cap: int, table: Mapping[int, int]
+) -> tuple[dict[int, int], tuple[str, ...]]:
+    """Return label -> draws and notes, for a sampler that both adds and removes: one count for all classes.
+
+    ``mean`` or ``median`` of the n_c, ``cap``: cap; ``table``: table[c], and a class that is not in it stays.
+    """
+    mean = max(1, round(sum(counts.values()) / len(counts)))
+    return _wanted(counts, balance, {}, {"mean": mean, "median": max(1, _median(counts)), "cap": cap}, table)
+
+
 def _median(counts: Mapping[int, int]) -> int:
     return round(float(np.median(list(counts.values()))))
 

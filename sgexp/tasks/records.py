@@ -258,12 +258,16 @@ def draw_examples(run: RunFolder, data: Data, predictions: Mapping[str, Predicti
     pictures.examples(patterns, true, top[chosen], picked, names, run.path("examples.png"))
 
 
-def keep_gallery(run: RunFolder, data: Data, predictions: Mapping[str, Predictions], plan: ResamplingPlan) -> None:
+def keep_gallery(
+    run: RunFolder, data: Data, predictions: Mapping[str, Predictions], plan: ResamplingPlan, seed: int
+) -> None:
     """Keep a few judged stacks and the parents of a few mixed ones, so that reports need no data set."""
     tests = [item for part, item in predictions.items() if part != "validation"]
     # one blind draw for every run of a test set: the same stacks come up wherever they were right or wrong
     chosen = [item.row[gallery.choose_judged(item, seed=0)] for item in tests]
     rows = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+    if plan.recipe is not None and plan.recipe.steps:
+        plan = plan.epoch(seed, 0)
     draws = gallery.choose_mixed(plan, data.catalog.space_group, seed=0)
     base, partner = plan.base[draws], plan.partner[draws]
     formula = data.catalog.formula

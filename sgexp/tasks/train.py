@@ -35,6 +35,7 @@ from sgexp.runs import AUTO, DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.corrections import SecondStage, corrected_twice, refuse_to_mix, second_stage
+from sgexp.tasks.feature_spaces import sampler_features
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, lost, preempted
@@ -149,7 +150,7 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
         return {}
     records.write_predictions(run, predictions)
     records.draw_examples(run, data, predictions, config.seed)
-    records.keep_gallery(run, data, predictions, plan)
+    records.keep_gallery(run, data, predictions, plan, config.seed)
     run.update(**score(config, data, split, predictions))
     logger.results(run.record, predictions)
     return run.record
@@ -159,10 +160,10 @@ def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
     """Plan the draws of an epoch; the sampler is handed training rows and nothing else."""
     rows = split.rows("train")
     sampler = build(config.sampler)
-    features = data.features(rows) if sampler.needs_features else None
+    features = sampler_features(config, data, split) if sampler.needs_features else None
     groups = data.catalog.family if getattr(sampler, "by_family", False) else data.catalog.material
     local = sampler.plan(data.catalog.space_group[rows], groups[rows], features, config.seed)
-    return local.at_rows(rows)
+    return replace(local.at_rows(rows), mix_in=getattr(config.sampler, "mix_in", "coded"))
 
 
 def assemble(
@@ -220,6 +221,7 @@ def assemble(
         later=None if second is None else (second.begins, second.plan),
         mixing=mixing,
         stream=stream,
+        blend=partial(data.transform.blend, plan.mix_in),
     )
     if second is None:
         return module, datamodule, []

@@ -97,3 +97,29 @@ def test_the_device_gives_what_the_cpu_gives() -> None:
         here = transform(code, pixels=10)
         there = here.standardise(here.encode(values.cuda())).cpu()
         torch.testing.assert_close(there, here.standardise(here.encode(values)), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("code", "exponent"), [("log", 1.0), ("power", 0.25), ("none", 1.0)])
+def test_mixing_in_intensity_is_coding_the_mixed_intensities(code, exponent):
+    transform = Transform(code, exponent, 16, True)
+    rng = np.random.default_rng(0)
+    a, b = (10.0 ** rng.uniform(-6, 0, (2, 3, 16, 16)).astype(np.float32) for _ in range(2))
+    a[..., 0, 0] = b[..., 0, 0] = 1.0  # the brightest pixel, which 'power' and 'none' measure by
+    weight = np.array([0.0, 0.3], np.float32)
+    codes = [transform.encode(torch.from_numpy(x)).numpy() for x in (a, b)]
+    w = weight[:, None, None, None]
+    mixed = transform.encode(torch.from_numpy(a + w * (b - a))).numpy()
+    np.testing.assert_allclose(transform.blend("intensity", *codes, weight), mixed, atol=2e-5)
+    geometric = transform.encode(torch.from_numpy(a ** (1 - w) * b**w)).numpy()
+    np.testing.assert_allclose(transform.blend("log", *codes, weight), geometric, atol=2e-5)
+    np.testing.assert_allclose(
+        transform.blend("coded", *codes, weight), codes[0] + w * (codes[1] - codes[0]), atol=1e-6
+    )
+
+
+def test_what_the_log_code_cannot_tell_from_zero_is_zero_when_intensities_are_mixed():
+    transform = Transform("log", 1.0, 2, True)
+    dark, bright = np.zeros((1, 1, 2, 2), np.float32), np.full((1, 1, 2, 2), 1e-3, np.float32)
+    codes = [transform.encode(torch.from_numpy(x)).numpy() for x in (dark, bright)]
+    half = transform.blend("intensity", *codes, np.array([0.5], np.float32))
+    np.testing.assert_allclose(half, transform.encode(torch.full((1, 1, 2, 2), 5e-4)).numpy(), atol=1e-6)

@@ -1,11 +1,17 @@
+from dataclasses import fields
 from itertools import chain
 
 import numpy as np
 import pytest
 
 from sgexp.errors import ConfigError
+from sgexp.loading.batches import PatternDraws
 from sgexp.loading.samplers import EvaluationBatches, TrainingBatches, epoch_order
 from sgexp.sampling import online
+from sgexp.sampling.schema import GROUPS
+from sgexp.schema import build
+
+from .stores import random_store
 
 
 def global_batches(n, size, world, epoch=0, seed=1, start=0):
@@ -126,6 +132,37 @@ def test_a_recipe_draws_the_same_on_any_number_of_ranks_and_after_a_resume(name,
         assert recipe_batches(recipe, 100, 16, world, epoch=2, epoch_draws=epoch_draws) == alone
     assert recipe_batches(recipe, 100, 16, 2, epoch=2, start=2, epoch_draws=epoch_draws) == alone[2:]
     assert recipe_batches(recipe, 100, 16, 1, epoch=1, epoch_draws=epoch_draws) != alone
+
+
+FRESH = [cls for cls in GROUPS["sampler"] if "fresh" in {field.name for field in fields(cls)}]
+
+
+@pytest.mark.parametrize("cls", FRESH, ids=lambda cls: cls.__name__)
+def test_fresh_mixtures_are_the_same_on_any_number_of_ranks_and_after_a_resume(cls, tmp_path):
+    rng = np.random.default_rng(0)
+    store = random_store(tmp_path, 100)
+    labels, materials = rng.permutation(LABELS), np.arange(100) // 3
+    plan = build(cls(fresh=True)).plan(labels, materials, rng.normal(size=(100, 4)), seed=1)
+    draws = PatternDraws(store, labels, plan.base, plan.partner, plan.weight, steps=plan.recipe.steps)
+    options = {"epoch_draws": plan.draws}
+    alone = recipe_batches(plan.recipe, len(plan), 16, 1, epoch=2, **options)
+    epoch = plan.epoch(1, 2)
+    for world in (2, 4):
+        assert recipe_batches(plan.recipe, len(plan), 16, world, epoch=2, **options) == alone
+    assert recipe_batches(plan.recipe, len(plan), 16, 2, epoch=2, start=2, **options) == alone[2:]
+    numbers = np.array(list(chain(*alone)))
+    mixed = draws.__getitems__(numbers.tolist())
+    expected = plan_patterns(store, epoch)[: len(numbers)]
+    np.testing.assert_allclose(mixed["patterns"].numpy(), expected, atol=2e-6)
+    np.testing.assert_array_equal(mixed["row"].numpy(), epoch.base[: len(numbers)])
+    one_by_one = [draws.__getitems__([number])["patterns"].numpy()[0] for number in numbers[:8].tolist()]
+    np.testing.assert_array_equal(np.stack(one_by_one), mixed["patterns"].numpy()[:8])
+
+
+def plan_patterns(store, plan):
+    """What a static plan draws."""
+    base, partner = store.read(plan.base), store.read(plan.partner)
+    return base + plan.weight.reshape(-1, 1, 1, 1) * (partner - base)
 
 
 def test_a_candidate_drawn_again_has_another_number_and_the_same_place():

@@ -261,10 +261,12 @@ def test_every_resampler_of_imbalanced_learn_for_numbers_is_a_choice():
     found = set()
     for package in (imblearn.over_sampling, imblearn.under_sampling, imblearn.combine):
         found |= set(package.__all__)
+    ours = {"energy_interpolation", "cross_material", "embedding_smote", "Staged"}
     choices = [
         cls
         for cls in schema.GROUPS["sampler"]
         if not cls.target.startswith(("sgexp.sampling.online", "sgexp.sampling.plain"))
+        and cls.target.rpartition(".")[2] not in ours
     ]
     assert len(found - {"SMOTEN", "SMOTENC"}) == len(choices)
 

@@ -8,7 +8,7 @@ from imblearn.under_sampling import RandomUnderSampler
 from sgexp.errors import ConfigError
 from sgexp.sampling.plain import Plain
 from sgexp.sampling.random_selection import RandomOver, RandomUnder
-from sgexp.sampling.smote import Smote
+from sgexp.sampling.smote import Smote, cross_material, energy_interpolation
 
 
 def over(balance="majority", cap=100, table=None):
@@ -144,6 +144,33 @@ def test_plain_pairs_join_energies_of_one_material_and_other_material_does_not()
     across = smote(partners="other_material").plan(labels, materials, features, seed=0)
     assert not (materials[across.base] == materials[across.partner])[drawn].any()
     np.testing.assert_array_equal(labels[across.base], labels[across.partner])
+
+
+def test_cross_material_and_energy_interpolation_are_smote_with_other_partners():
+    labels, materials, features = sample_set({1: 200, 2: 60, 3: 40, 4: 1}, energies=10)
+    across = cross_material("majority", 1, {}, 5).plan(labels, materials, features, seed=0)
+    same = smote(partners="other_material").plan(labels, materials, features, seed=0)
+    np.testing.assert_array_equal(across.partner, same.partner)
+    within = energy_interpolation("majority", 1, {}, 5).plan(labels, materials, features, seed=0)
+    np.testing.assert_array_equal(materials[within.base], materials[within.partner])
+    assert within.drawn_counts(labels) == dict.fromkeys(range(1, 5), 200)
+    mixed = within.weight > 0
+    assert (within.base[mixed] != within.partner[mixed]).all()
+    assert within.notes == ("1 class has no material with two samples: repeated, nothing to mix with.",)
+    # Where plain SMOTE joins energies anyway, that is what this is: the same draws.
+    plain = smote().plan(labels, materials, features, seed=0)
+    np.testing.assert_array_equal(within.partner[labels[within.base] == 3], plain.partner[labels[plain.base] == 3])
+
+
+def test_a_material_with_fewer_energies_than_neighbours_is_mixed_with_those_it_has():
+    labels, materials, features = sample_set({1: 40, 2: 6}, energies=3)
+    materials = np.where(np.arange(46) == np.flatnonzero(labels == 2)[0], "alone", materials)
+    plan = energy_interpolation("majority", 1, {}, 5).plan(labels, materials, features, seed=0)
+    drawn = (labels[plan.base] == 2) & (np.arange(len(plan)) >= 46)
+    np.testing.assert_array_equal(materials[plan.base], materials[plan.partner])
+    assert (plan.base[drawn] != plan.partner[drawn]).all()
+    assert "alone" not in set(materials[plan.base[drawn]])
+    assert set(plan.partner[drawn]) == set(np.flatnonzero((labels == 2) & (materials != "alone")))
 
 
 def test_partners_of_other_materials_are_the_nearest_ones():
