@@ -97,7 +97,7 @@ def log_coded(intensity: np.ndarray) -> np.ndarray:
 def chosen(each: int, config: SimulationConfig) -> list[tuple[str, Crystal]]:
     """Return ``each`` crystals of every system, small and of different groups: the first of the library."""
     found: dict[str, list[Crystal]] = {}
-    for crystal in load_library(copies=False):
+    for crystal in load_library(copies=False, edition=1):  # those that docs/simulation.md lists
         group = crystal.space_group
         system = SPACE_GROUPS[group - 1].crystal_system
         others = found.setdefault(system, [])

@@ -22,8 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sgexp.composition import name_of, named_keys
 from sgexp.config import Config, check
+from sgexp.data.schema import CrystalsDataset, StreamDataset
 from sgexp.errors import ConfigError
-from sgexp.runs import ADDED_LATER, AUTO
+from sgexp.runs import ADDED_LATER, AUTO, FIELDS_ADDED_LATER
 from sgexp.schema import plain
 
 MOST_BYTES = 1_000_000  # of a config.yaml; an honest one has a few thousand
@@ -171,6 +172,10 @@ def read_run_config(folder: str, key: str) -> dict[str, Any]:
         raise ConfigError(f"{key}={folder}: {path} cannot be read as a run's config ({reason})") from error
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
         raise ConfigError(f"{key}={folder}: {path} is no run's config")
+    simulated = {CrystalsDataset.target, StreamDataset.target}
+    if isinstance(dataset := values.get("dataset"), dict) and dataset.get("_target_") in simulated:
+        # Its crystals are those of the library as it was, not of what is the default now.
+        values["dataset"] = {"library": FIELDS_ADDED_LATER["dataset.library"], **dataset}
     return {**ADDED_LATER, **values}
 
 

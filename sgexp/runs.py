@@ -83,6 +83,8 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "sampler.mix_in": "coded",
     "sampler.fresh": False,
     "sampler.neighbours": "exact",
+    "dataset.library": 1,
+    "dataset.jitter": 0.0,
 }
 
 

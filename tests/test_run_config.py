@@ -154,6 +154,18 @@ def test_what_came_after_a_run_does_not_rename_its_experiment(composer, old):
     assert len({config_hash(config) for config in (before, *others)}) == 3
 
 
+@pytest.mark.parametrize("dataset", ["crystals", "stream"])
+def test_a_run_that_names_no_edition_of_the_library_keeps_the_first_and_its_hash(composer, tmp_path, dataset):
+    words = ("size=tiny", f"dataset={dataset}")
+    before = plain(composer.check([*words, "dataset.library=1"]))
+    del before["dataset"]["library"], before["dataset"]["jitter"]
+    write(tmp_path, before)
+    config = resumed(str(tmp_path))
+    assert (config.dataset.library, config.dataset.jitter) == (1, 0.0)
+    asked = [plain(composer.check([*words, f"dataset.library={edition}"])) for edition in (1, 2)]
+    assert config_hash(before) == config_hash(plain(config)) == config_hash(asked[0]) != config_hash(asked[1])
+
+
 def set_key(text, key, value):
     values = yaml.safe_load(text)
     values[key] = value

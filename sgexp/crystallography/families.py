@@ -13,7 +13,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from math import gcd
 from typing import Any
 
@@ -40,6 +40,7 @@ def reduced_counts(crystal: Crystal) -> dict[int, int]:
     return {int(z): int(count) // divisor for z, count in zip(values, counts, strict=True)}
 
 
+@lru_cache(maxsize=4096)
 def roles(crystal: Crystal) -> dict[int, tuple[int, tuple[Orbit, ...]]]:
     """Return atomic number -> role: count in the reduced formula and sorted orbits.
 

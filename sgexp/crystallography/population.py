@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgexp.crystallography.crystal import Crystal
-from sgexp.crystallography.library import load_library
+from sgexp.crystallography.library import EDITION, load_library
 from sgexp.crystallography.substitution import Materials, children, replacements, species
 from sgexp.errors import UserError
 
@@ -73,15 +73,15 @@ def apportion(
 class _Family:
     """The members of one structure family in one group: the library's first, then children of each in turn."""
 
-    def __init__(self, members: Sequence[Crystal], seed: int) -> None:
+    def __init__(self, members: Sequence[Crystal], seed: int, jitter: float) -> None:
         self.crystals = 0
         self.exhausted = False
-        self._candidates = self._stream(members, seed)
+        self._candidates = self._stream(members, seed, jitter)
 
     @staticmethod
-    def _stream(members: Sequence[Crystal], seed: int) -> Iterator[Crystal]:
+    def _stream(members: Sequence[Crystal], seed: int, jitter: float) -> Iterator[Crystal]:
         yield from members
-        streams = [children(member, seed) for member in members]
+        streams = [children(member, seed, jitter) for member in members]
         while streams:
             for stream in list(streams):
                 child = next(stream, None)
@@ -103,7 +103,7 @@ class _Family:
 class _Group:
     """The families of one group and how many materials each is to have."""
 
-    def __init__(self, number: int, members: Sequence[Crystal], seed: int) -> None:
+    def __init__(self, number: int, members: Sequence[Crystal], seed: int, jitter: float) -> None:
         by_family: dict[str, list[Crystal]] = defaultdict(list)
         for crystal in members:
             by_family[crystal.family].append(crystal)
@@ -111,7 +111,7 @@ class _Group:
         # Simple structure types have the most members, in nature too: ranks are drawn with weights 1 / atoms.
         atoms = [min(len(crystal) for crystal in by_family[name]) for name in names]
         scores = np.random.default_rng([seed, number]).gumbel(size=len(names)) - np.log(atoms)
-        self.families = [_Family(by_family[names[i]], seed) for i in np.argsort(-scores, kind="stable")]
+        self.families = [_Family(by_family[names[i]], seed, jitter) for i in np.argsort(-scores, kind="stable")]
         self.reach = sum(possible_materials(crystal) for crystal in members)
 
     def grow(self, target: int, materials: Materials) -> None:
@@ -158,6 +158,8 @@ def make_population(
     seed: int,
     counts: NDArray[np.float64] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    library: int = EDITION,
+    jitter: float = 0.0,
 ) -> list[Crystal]:
     """Return ``n_materials`` crystals, none a copy of another, in an order shuffled by ``seed``.
 
@@ -174,15 +176,19 @@ def make_population(
         the shape is flatter than the one given.
     progress
         Called with (materials made, materials wanted).
+    library
+        Edition of the built-in crystals.
+    jitter
+        Rms displacement, angstrom, of the free parameters and the cell of substituted children (see ``jitter``).
     """
     if n_materials < 1:
         raise UserError(f"A population of {n_materials} materials was asked for: ask for one or more.")
     shape = smc19_counts() if counts is None else np.asarray(counts, dtype=np.float64)
-    library: dict[int, list[Crystal]] = defaultdict(list)
-    for crystal in load_library():
-        library[crystal.space_group].append(crystal)
-    numbers = _kept_groups(n_materials, shape, library)
-    groups = [_Group(number, library[number], seed) for number in numbers]
+    members: dict[int, list[Crystal]] = defaultdict(list)
+    for crystal in load_library(edition=library):
+        members[crystal.space_group].append(crystal)
+    numbers = _kept_groups(n_materials, shape, members)
+    groups = [_Group(number, members[number], seed, jitter) for number in numbers]
     reach = np.array([group.reach for group in groups])
     if reach.sum() < n_materials:
         raise UserError(

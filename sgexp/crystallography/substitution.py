@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.elements import ELEMENTS
 from sgexp.crystallography.families import reduced_counts, same_structure
+from sgexp.crystallography.jitter import jittered
 from sgexp.errors import DataError
 
 SOFTNESS = 0.2
@@ -158,15 +159,22 @@ class Materials:
         return True
 
 
-def children(crystal: Crystal, seed: int) -> Iterator[Crystal]:
-    """Yield the children that keep the space group at 0.01 angstrom and are not squeezed, ordered by ``seed``."""
+def children(crystal: Crystal, seed: int, jitter: float = 0.0) -> Iterator[Crystal]:
+    """Yield the children that keep the space group at 0.01 angstrom and are not squeezed, ordered by ``seed``.
+
+    With ``jitter`` (rms displacement, angstrom) the free positions and the cell of each are moved at random as well;
+    children whose group no such move keeps are left out.
+    """
     shortest = contacts(crystal)
-    for new in mappings(crystal, np.random.default_rng([seed, crc32(crystal.name.encode())])):
+    rng = np.random.default_rng([seed, crc32(crystal.name.encode())])
+    for new in mappings(crystal, rng):
         if not has_room(crystal, new, shortest):
             continue
         try:
-            child = apply_mapping(crystal, new)
+            child: Crystal | None = apply_mapping(crystal, new)
         except DataError:
             continue
-        if child.space_group == crystal.space_group:
+        if child is not None and child.space_group == crystal.space_group and jitter:
+            child = jittered(child, jitter, np.random.default_rng([seed, crc32(child.name.encode())]))
+        if child is not None and child.space_group == crystal.space_group:
             yield child

@@ -89,3 +89,59 @@ def orbit(
     difference -= np.round(difference)
     same = ((difference @ cell) ** 2).sum(axis=2) < SAME_PLACE**2
     return images[same.argmax(axis=1) == np.arange(len(images))]
+
+
+def exact_operations(found: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the rotations and translations of a dataset in the axes of the cell given, translations free of rounding.
+
+    spglib finds translations to within its tolerance; here they are those of the group in its standard setting, carried
+    over with the change of axes that the dataset names. They may be off by one common shift of the origin.
+    """
+    change, shift = found.transformation_matrix, found.origin_shift
+    inverse = np.linalg.inv(change)
+    known, steps = operations(int(found.hall_number))
+    rotations = found.rotations.astype(np.float64)
+    standard = change @ rotations @ inverse
+    moved = found.translations @ change.T + shift - standard @ shift
+    same = np.abs(standard[:, None] - known[None]).max(axis=(2, 3)) < 1e-3
+    difference = moved[:, None] - steps[None]
+    difference -= np.round(difference)
+    size = np.where(same, (difference**2).sum(axis=2), np.inf)
+    error = difference[np.arange(len(size)), size.argmin(axis=1)]
+    return rotations, found.translations - error @ inverse.T
+
+
+def shift_to_mean(
+    cell: NDArray[np.float64],
+    places: NDArray[np.float64],
+    numbers: NDArray[np.int64],
+    rotations: NDArray[np.float64],
+    translations: NDArray[np.float64],
+) -> NDArray[np.float64] | None:
+    """Return (N, 3) fractional steps from each atom to the mean of all images that fall on it.
+
+    ``None`` where an operation brings two atoms to one: it is no symmetry, not even nearly.
+    """
+    total = np.zeros_like(places)
+    unlike = numbers[:, None] != numbers[None]
+    for rotation, translation in zip(rotations, translations, strict=True):
+        images = places @ rotation.T + translation
+        difference = images[:, None] - places[None]
+        difference -= np.round(difference)
+        squared = ((difference @ cell) ** 2).sum(axis=2)
+        squared[unlike] = np.inf
+        partner = squared.argmin(axis=1)
+        if len(np.unique(partner)) != len(partner):
+            return None
+        total[partner] += difference[np.arange(len(partner)), partner]
+    return total / len(rotations)
+
+
+def mean_strain(cell: NDArray[np.float64], wanted: NDArray[np.float64], rotations: NDArray[np.float64]) -> Any:
+    """Return the (3, 3) symmetric strain, in Cartesian axes, from ``cell`` to the mean of ``wanted`` over rotations.
+
+    Rows of ``cell @ (1 + strain)`` span, to first order, the cell whose metric is that of ``wanted`` averaged.
+    """
+    metric = np.mean([rotation.T @ (wanted @ wanted.T) @ rotation for rotation in rotations], axis=0)
+    inverse = np.linalg.inv(cell)
+    return 0.5 * inverse @ (metric - cell @ cell.T) @ inverse.T

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from sgexp.console import console
 from sgexp.crystallography.files import structure_files
+from sgexp.crystallography.library import EDITION
 from sgexp.crystallography.population import POPULATION_VERSION
 from sgexp.data.catalog import Catalog, build_catalog, find_files
 from sgexp.errors import DataError
@@ -69,16 +70,31 @@ class Crystals:
         Which crystals: how many, from which folder of files instead of the built-in ones, drawn with which seed.
     max_bad_fraction
         Give up when more of the samples cannot be used.
+    library, jitter
+        Edition of the built-in crystals, and the rms displacement (angstrom) of their substituted children.
     """
 
-    def __init__(self, root: str, materials: int, cifs: str | None, seed: int, max_bad_fraction: float) -> None:
+    def __init__(
+        self,
+        root: str,
+        materials: int,
+        cifs: str | None,
+        seed: int,
+        max_bad_fraction: float,
+        library: int = EDITION,
+        jitter: float = 0.0,
+    ) -> None:
         self.root, self.max_bad_fraction = Path(root).expanduser(), max_bad_fraction
         self.materials, self.cifs, self.seed = materials, cifs, seed
+        self.library, self.jitter = library, jitter
         self._folder: Path | None = None
 
     def recipe(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return all that the files depend on: these crystals, and the simulation's ``settings``."""
         crystals: dict[str, Any] = {"materials": self.materials, "seed": self.seed}
+        # Said only where they are not what they were before they could be said, so that older folders keep their names.
+        crystals |= {"library": self.library} if self.library != 1 else {}
+        crystals |= {"jitter": self.jitter} if self.jitter else {}
         if self.cifs is not None:
             crystals = {"cifs": str(Path(self.cifs).expanduser().resolve()), "files": _listing(Path(self.cifs))}
         crystals["version"] = POPULATION_VERSION
@@ -126,7 +142,7 @@ class Stream(Crystals):
 
     Parameters
     ----------
-    root, materials, cifs, seed, max_bad_fraction
+    root, materials, cifs, seed, max_bad_fraction, library, jitter
         As for ``Crystals``.
     keep, substitute, energy, cache_mb
         Of the training patterns (``sgexp.loading.stream``).
@@ -143,8 +159,10 @@ class Stream(Crystals):
         substitute: float,
         energy: str,
         cache_mb: int,
+        library: int = EDITION,
+        jitter: float = 0.0,
     ) -> None:
-        super().__init__(root, materials, cifs, seed, max_bad_fraction)
+        super().__init__(root, materials, cifs, seed, max_bad_fraction, library, jitter)
         self.keep, self.substitute, self.energy, self.cache_mb = keep, substitute, energy, cache_mb
 
 

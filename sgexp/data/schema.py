@@ -32,6 +32,8 @@ class CrystalsDataset(Component):
     materials: int = bounded(2900, low=1, high=1_000_000)
     cifs: str | None = None
     seed: int = bounded(1, low=0, high=2**31 - 1)
+    library: int = bounded(2, low=1, high=2)
+    jitter: float = bounded(0.0, low=0.0, high=0.3)
     max_bad_fraction: float = bounded(0.05, low=0.0, high=1.0)
 
 

@@ -16,6 +16,7 @@ from sgexp.crystallography.groups import merged_219
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import BadSample, Catalog
 from sgexp.data.packed import PackedStore
+from sgexp.data.schema import CrystalsDataset
 from sgexp.data.split import UNUSED, Split
 from sgexp.data.transforms import Transform
 from sgexp.errors import DataError
@@ -121,20 +122,27 @@ def simulation_recipe(config: Config) -> dict[str, Any]:
 
 def simulate_into(folder: Path, config: Config) -> None:
     """Simulate the data set's crystals into a folder."""
-    crystals, refused = the_crystals(config.dataset.cifs, config.dataset.materials, config.dataset.seed)  # type: ignore[attr-defined]
+    crystals, refused = the_crystals(config.dataset)  # type: ignore[arg-type]
     write_unreadable(folder, refused)
     generate(crystals, folder, config.simulation)
 
 
-def the_crystals(cifs: str | None, materials: int, seed: int) -> tuple[list[Crystal], list[tuple[str, str]]]:
+def the_crystals(asked: CrystalsDataset) -> tuple[list[Crystal], list[tuple[str, str]]]:
     """Return the crystals of a folder of structure files, or so many from the built-in library and its families.
 
     And (file, reason) of the files that cannot be used.
     """
+    cifs = asked.cifs
     if cifs is None:
         with progress(transient=True) as bar:
-            task = bar.add_task("building crystals", total=materials)
-            made = make_population(materials, seed, progress=lambda done, _: bar.update(task, completed=done))
+            task = bar.add_task("building crystals", total=asked.materials)
+            made = make_population(
+                asked.materials,
+                asked.seed,
+                library=asked.library,
+                jitter=asked.jitter,
+                progress=lambda done, _: bar.update(task, completed=done),
+            )
         return made, []
     with progress(transient=True) as bar:
         task = bar.add_task("reading structure files", total=None)

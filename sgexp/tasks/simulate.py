@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,12 +59,19 @@ def default_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) 
     return Path(config.data_dir) / "simulated" / f"{task.source}-{fingerprint[:10]}"
 
 
+def _crystals(config: Config) -> CrystalsDataset:
+    """Return what ``dataset=crystals`` says, its defaults where other data are chosen."""
+    if isinstance(config.dataset, CrystalsDataset):
+        return config.dataset
+    return CrystalsDataset(materials=config.size.materials)
+
+
 def choose(task: SimulateTask, config: Config) -> tuple[list[Crystal], list[tuple[str, str]]]:
     """Return the crystals that ``task.source`` names, and (input, reason) of what gives none."""
     if task.source == "cifs":
-        return the_crystals(task.cifs, 0, 0)
+        return the_crystals(CrystalsDataset(cifs=task.cifs))
     if task.source == "library":
-        return load_library(copies=False), []
+        return load_library(copies=False, edition=_crystals(config).library), []
     if task.source == "random":
         groups = task.groups or list(range(1, 231))
         with progress(transient=True) as bar:
@@ -71,9 +79,5 @@ def choose(task: SimulateTask, config: Config) -> tuple[list[Crystal], list[tupl
             return random_crystals(
                 groups, task.each, task.seed, progress=lambda done, _: bar.update(shown, completed=done)
             )
-    made = (
-        config.dataset
-        if isinstance(config.dataset, CrystalsDataset)
-        else CrystalsDataset(materials=config.size.materials)
-    )
-    return the_crystals(None, made.materials, made.seed)
+    made = _crystals(config)
+    return the_crystals(replace(made, cifs=None))

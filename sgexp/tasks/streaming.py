@@ -68,7 +68,7 @@ def of_the_data_set(config: Config) -> list[Crystal]:
     with FileLock(f"{path}.lock"):
         if not path.is_file():
             dataset: Any = config.dataset
-            save_crystals(path, the_crystals(dataset.cifs, dataset.materials, dataset.seed)[0])
+            save_crystals(path, the_crystals(dataset)[0])
     return load_crystals(path)
 
 
