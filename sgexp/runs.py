@@ -68,6 +68,7 @@ ADDED_LATER: dict[str, Any] = {
 FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.detector": {"_target_": "sgexp.simulation.detector.Ideal"},
     "simulation.uvw": None,
+    "simulation.mistilt_mrad": 0.0,
     "simulation.engine.placement": "exact",
     "simulation.engine.extent": False,
     "optimizer.nesterov": True,

@@ -153,6 +153,78 @@ def _kept_groups(n_materials: int, counts: NDArray[np.float64], library: Mapping
     return sorted(common[: max(1, n_materials // TESTABLE)])
 
 
+class Population:
+    """Materials that grow in number and are never taken away, so that a small population is part of a larger one.
+
+    Parameters
+    ----------
+    smallest
+        Size of the first population: it decides which groups occur (all from about 230 on, the commonest below that).
+    seed
+        Decides which families and children are taken; the same seed gives the same crystals.
+    counts
+        (231,) the wanted shape, indexed by group number; SMC-19's when left out.
+    library
+        Edition of the built-in crystals.
+    jitter
+        Rms displacement, angstrom, of the free parameters and the cell of substituted children (see ``jitter``).
+    """
+
+    def __init__(
+        self,
+        smallest: int,
+        seed: int,
+        counts: NDArray[np.float64] | None = None,
+        library: int = EDITION,
+        jitter: float = 0.0,
+    ) -> None:
+        shape = smc19_counts() if counts is None else np.asarray(counts, dtype=np.float64)
+        members: dict[int, list[Crystal]] = defaultdict(list)
+        for crystal in load_library(edition=library):
+            members[crystal.space_group].append(crystal)
+        numbers = _kept_groups(smallest, shape, members)
+        self._groups = [_Group(number, members[number], seed, jitter) for number in numbers]
+        self._share = np.maximum(shape[numbers], shape[numbers].max() * 1e-6)
+        self._materials = Materials()
+
+    @property
+    def crystals(self) -> list[Crystal]:
+        """The materials in the order in which they came."""
+        return self._materials.crystals
+
+    def grow(self, n_materials: int, progress: Callable[[int, int], None] | None = None) -> None:
+        """Add materials until there are ``n_materials``; ``progress`` is called with (made, wanted)."""
+        groups = self._groups
+        reach = np.array([group.size if group.exhausted else group.reach for group in groups])
+        if reach.sum() < n_materials:
+            raise UserError(
+                f"{n_materials} materials were asked for, but the built-in crystals and their substituted children "
+                f"are {reach.sum()} at most: ask for fewer."
+            )
+        floor = np.minimum(reach, np.clip(n_materials // len(groups) // 2, 1, TESTABLE))
+        floor = np.maximum(floor, [group.size for group in groups])
+        room = math.ceil(ROOM * n_materials / sum(len(group.families) for group in groups))
+        while len(self.crystals) < n_materials:
+            families = np.array([len(group.families) for group in groups])
+            high = np.maximum(floor, np.minimum(reach, room * families))
+            room *= 2
+            if high.sum() < n_materials and room < n_materials:
+                continue
+            targets = apportion(min(n_materials, int(high.sum())), self._share, floor, high)
+            for group, target in zip(groups, targets, strict=True):
+                group.grow(int(target), self._materials)
+                if progress is not None:
+                    progress(len(self.crystals), n_materials)
+            # What a group could not reach is now known, and shared out among the others in the next round.
+            reach = np.array([g.size if g.exhausted else r for g, r in zip(groups, reach, strict=True)])
+            floor = np.array([group.size for group in groups])
+            if reach.sum() < n_materials:
+                raise UserError(
+                    f"{n_materials} materials were asked for, but the built-in crystals and their substituted children "
+                    f"give only {reach.sum()} without copies: ask for fewer."
+                )
+
+
 def make_population(
     n_materials: int,
     seed: int,
@@ -183,40 +255,7 @@ def make_population(
     """
     if n_materials < 1:
         raise UserError(f"A population of {n_materials} materials was asked for: ask for one or more.")
-    shape = smc19_counts() if counts is None else np.asarray(counts, dtype=np.float64)
-    members: dict[int, list[Crystal]] = defaultdict(list)
-    for crystal in load_library(edition=library):
-        members[crystal.space_group].append(crystal)
-    numbers = _kept_groups(n_materials, shape, members)
-    groups = [_Group(number, members[number], seed, jitter) for number in numbers]
-    reach = np.array([group.reach for group in groups])
-    if reach.sum() < n_materials:
-        raise UserError(
-            f"{n_materials} materials were asked for, but the built-in crystals and their substituted children "
-            f"are {reach.sum()} at most: ask for fewer."
-        )
-    materials = Materials()
-    floor = np.minimum(reach, np.clip(n_materials // len(groups) // 2, 1, TESTABLE))
-    room = math.ceil(ROOM * n_materials / sum(len(group.families) for group in groups))
-    share = np.maximum(shape[numbers], shape[numbers].max() * 1e-6)
-    while len(materials.crystals) < n_materials:
-        families = np.array([len(group.families) for group in groups])
-        high = np.maximum(floor, np.minimum(reach, room * families))
-        room *= 2
-        if high.sum() < n_materials and room < n_materials:
-            continue
-        targets = apportion(min(n_materials, int(high.sum())), share, floor, high)
-        for group, target in zip(groups, targets, strict=True):
-            group.grow(int(target), materials)
-            if progress is not None:
-                progress(len(materials.crystals), n_materials)
-        # What a group could not reach is now known, and shared out among the others in the next round.
-        reach = np.array([g.size if g.exhausted else r for g, r in zip(groups, reach, strict=True)])
-        floor = np.array([group.size for group in groups])
-        if reach.sum() < n_materials:
-            raise UserError(
-                f"{n_materials} materials were asked for, but the built-in crystals and their substituted children "
-                f"give only {reach.sum()} without copies: ask for fewer."
-            )
-    order = np.random.default_rng([seed, 0]).permutation(len(materials.crystals))
-    return [materials.crystals[i] for i in order]
+    population = Population(n_materials, seed, counts, library, jitter)
+    population.grow(n_materials, progress)
+    made = population.crystals
+    return [made[i] for i in np.random.default_rng([seed, 0]).permutation(len(made))]

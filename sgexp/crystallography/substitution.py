@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -137,6 +138,11 @@ def apply_mapping(crystal: Crystal, new: MappingKey) -> Crystal:
     return replace(
         crystal, cell=crystal.cell * scale_of(crystal, new), numbers=numbers, name=name, parent=crystal.name
     ).relabelled()
+
+
+def symbols_of(child: str, parent: str) -> list[str]:
+    """Return the elements that a child's name says it has, in the order of its parent's elements."""
+    return re.findall("[A-Z][a-z]?", child.removeprefix(f"{parent}-"))
 
 
 class Materials:

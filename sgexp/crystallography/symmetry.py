@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,8 @@ import spglib
 from numpy.typing import NDArray
 
 from sgexp.errors import DataError
+
+os.environ.setdefault("SPGLIB_WARNING", "OFF")  # it complains of tolerances that we then change
 
 SAME_PLACE = 0.05
 """Two symmetry images closer than this are one atom, angstrom (files round coordinates to 1e-3 ... 1e-5 of an edge)."""

@@ -103,8 +103,11 @@ class Crystals:
     def folder(self, settings: Mapping[str, Any]) -> Path:
         """Return the folder that the files of these settings lie in (whether they are there or not)."""
         text = json.dumps(self.recipe(settings), sort_keys=True)
-        kind = "cifs" if self.cifs is not None else str(self.materials)
-        return self.root / f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+        return self.root / f"{self._kind}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    @property
+    def _kind(self) -> str:
+        return "cifs" if self.cifs is not None else str(self.materials)
 
     def is_prepared(self, settings: Mapping[str, Any]) -> bool:
         """Tell whether the files of these settings are all there."""

@@ -50,6 +50,18 @@ class StreamDataset(CrystalsDataset):
 
 
 @dataclass(kw_only=True)
+class CBED230Dataset(Component):
+    """Patterns of the materials that the benchmark CBED-230 lists, made on first use."""
+
+    target: ClassVar[str] = "sgexp.data.cbed230.dataset.CBED230"
+    simulates: ClassVar[bool] = True
+
+    root: str = "data/crystals"
+    materials: int = bounded(2900, low=1, high=18_800)
+    max_bad_fraction: float = bounded(0.05, low=0.0, high=1.0)
+
+
+@dataclass(kw_only=True)
 class SMC19Dataset(Component):
     """SMC-19's files as they were released, or any folder in the same layout."""
 
@@ -99,6 +111,15 @@ class SealedSplit(Component):
 
 
 @dataclass(kw_only=True)
+class CBED230Split(Component):
+    """The parts of the benchmark CBED-230, as its list says."""
+
+    target: ClassVar[str] = "sgexp.data.cbed230.split.CBED230"
+
+    train_share: float = bounded(1.0, low=0.0, high=1.0)  # of the training materials; learning curves use less
+
+
+@dataclass(kw_only=True)
 class MaterialSplit(Component):
     """Single materials are kept from training, whatever their family."""
 
@@ -143,7 +164,7 @@ class TransformConfig(Component):
 
 GROUPS: dict[str, tuple[type, ...]] = {
     "size": (SizeConfig,),
-    "dataset": (CrystalsDataset, StreamDataset, SMC19Dataset),
-    "split": (NestedSplit, SealedSplit, MaterialSplit, ReleasedSplit, SampleSplit),
+    "dataset": (CrystalsDataset, StreamDataset, CBED230Dataset, SMC19Dataset),
+    "split": (NestedSplit, SealedSplit, CBED230Split, MaterialSplit, ReleasedSplit, SampleSplit),
     "transform": (TransformConfig,),
 }

@@ -75,26 +75,36 @@ class Sealed:
         return Split(part[materials.of_row], f"{self.name}, opened", notes=tuple(notes))
 
     def _parts(self, catalog: Catalog) -> tuple[NDArray[np.int8], Materials]:
-        """Return the part of each material; families are given away first, so that no test's family is another's."""
+        """Return the part of each material, and the materials."""
         materials = Materials.of(catalog)
+        part = self.parts_of(materials)
+        if self.train_share < 1:
+            numbers = np.random.default_rng([self.seed, 5]).random(len(part))
+            leave_out(materials, part, self.train_share, numbers)
+        return part, materials
+
+    def parts_of(self, materials: Materials, whole_families: bool = True) -> NDArray[np.int8]:
+        """Return the part of each material, drawn by ``seed``.
+
+        Families are given away first (unless none may be), so that no test's family is another's.
+        """
         rng = np.random.default_rng([self.seed, 4])
         part = np.full(len(materials.group), TRAIN, dtype=np.int8)
         families = {TEST_FAMILY: self.test_family, SEALED_FAMILY: self.sealed_family, VALIDATION: self.validation / 2}
-        give_families(materials, part, families, rng)
+        if whole_families:
+            give_families(materials, part, families, rng)
         single = {
             TEST_MATERIAL: self.test_material,
             SEALED_MATERIAL: self.sealed_material,
             VALIDATION: self.validation / 2,
         }
         give_materials(materials, part, single, rng, keep_families=True)
-        if self.train_share < 1:
-            self._thin(materials, part)
-        return part, materials
+        return part
 
-    def _thin(self, materials: Materials, part: NDArray[np.int8]) -> None:
-        """Leave training materials out, in place; each has a number, and the smallest ones of a group stay."""
-        numbers = np.random.default_rng([self.seed, 5]).random(len(part))
-        for _, own in materials.by_group():
-            trained = own[part[own] == TRAIN]
-            kept = max(1, round(self.train_share * len(trained)))
-            part[trained[np.argsort(numbers[trained])][kept:]] = SPARE
+
+def leave_out(materials: Materials, part: NDArray[np.int8], share: float, numbers: NDArray[np.float64]) -> None:
+    """Leave training materials out, in place; each has a number (M,), and the smallest ones of a group stay."""
+    for _, own in materials.by_group():
+        trained = own[part[own] == TRAIN]
+        kept = max(1, round(share * len(trained)))
+        part[trained[np.argsort(numbers[trained])][kept:]] = SPARE

@@ -9,8 +9,9 @@ and the slice thickness. docs/simulation.md lists what is kept and what is not.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +27,7 @@ from sgexp.simulation.schema import ProtocolConfig, SimulationConfig
 ZONES = 3  # the layout of the data set has room for exactly three patterns
 CU_K_ALPHA = 1.54184  # angstrom, the mean of K-alpha 1 and 2
 _MAX_TWO_THETA = 90.0  # degree
+_OF_THE_MISTILT = 12  # keeps its random numbers apart from those of displacements, detector and blind protocol
 _EDGE = 1e-6  # angstrom: atoms this close to the far faces of the slab belong to the next one
 
 Array = NDArray[np.float64]
@@ -105,6 +107,17 @@ def zones(crystal: Crystal, config: SimulationConfig) -> list[Zone]:
     return [
         _zone(crystal, hkl, d, semi_angle=config.overlap * reference / (2.0 * d))
         for hkl, d in zip(lines.hkl[:ZONES], lines.d[:ZONES].tolist(), strict=True)
+    ]
+
+
+def mistilted(zones: list[Zone], mrad: float, name: str, seed: int) -> list[Zone]:
+    """Return the zones missed by so many mrad, each towards a direction drawn by (seed, name), whatever the angle."""
+    if mrad == 0:
+        return zones
+    towards = 2.0 * math.pi * np.random.default_rng([seed, name_key(name), _OF_THE_MISTILT]).random(len(zones))
+    return [
+        replace(zone, mistilt=(1e-3 * mrad * math.cos(turn), 1e-3 * mrad * math.sin(turn)))
+        for zone, turn in zip(zones, towards, strict=True)
     ]
 
 

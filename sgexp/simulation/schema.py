@@ -138,6 +138,7 @@ class SimulationConfig(ProtocolConfig):
     max_slice: float | None = bounded(None, low=0.1, high=20.0)  # angstrom; None: each zone's d, as in SMC-19
     reference_energy_kev: float = bounded(100.0, low=20.0, high=1000.0)
     overlap: float = bounded(0.5, low=0.01, high=5.0)  # semi-angle over the Bragg angle lambda / (2 d)
+    mistilt_mrad: float = bounded(0.0, low=0.0, high=100.0)  # by which the beam misses every zone
 
 
 @dataclass(kw_only=True)

@@ -191,7 +191,7 @@ def zones_of(crystal: Crystal, config: ProtocolConfig, energy_kev: float, seed: 
     if isinstance(config, BlindConfig):
         return blind.zones(crystal, config, energy_kev, seed)
     assert isinstance(config, SimulationConfig)
-    return protocol.zones(crystal, config)
+    return protocol.mistilted(protocol.zones(crystal, config), config.mistilt_mrad, crystal.name, seed)
 
 
 def detected(

@@ -103,6 +103,7 @@ def judge(config: Config, trained: TrainedRun, network: nn.Module, run: RunFolde
     records.draw_examples(run, judged.data, predictions, config.seed)
     run.update(
         data_fingerprint=judged.data.catalog.fingerprint,
+        benchmark=judged.data.title or None,
         split={"name": judged.split.name, "leaky": judged.split.leaky, "digest": judged.split.digest()}
         | judged.split.counts(),
         stamps=list(judged.stamps),

@@ -15,8 +15,9 @@ from sgexp.crystallography.files import read_structures
 from sgexp.crystallography.groups import merged_219
 from sgexp.crystallography.population import make_population
 from sgexp.data.catalog import BadSample, Catalog
+from sgexp.data.cbed230.dataset import CBED230
 from sgexp.data.packed import PackedStore
-from sgexp.data.schema import CrystalsDataset
+from sgexp.data.schema import CBED230Dataset, CrystalsDataset
 from sgexp.data.split import UNUSED, Split
 from sgexp.data.transforms import Transform
 from sgexp.errors import DataError
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Data:
-    """What a run trains and tests on: rows of ``catalog`` are rows of ``store``."""
+    """What a run trains and tests on: rows of ``catalog`` are rows of ``store``.
+
+    ``title``: the benchmark that these data are, such as ``CBED-230 v1.0 S smc19``; '' if none.
+    """
 
     catalog: Catalog
     store: PackedStore
     transform: Transform
+    title: str = ""
 
     def features(self, rows: np.ndarray) -> PooledFeatures:
         """Return what samplers look for neighbours in, read only when asked for: it fits any data set."""
@@ -86,7 +91,8 @@ def prepare_data(config: Config, look: Callable[[Catalog], None] | None = None) 
     ``look`` sees the catalog before any pixel is packed, and may refuse it.
     """
     dataset, transform = build(config.dataset), build(config.transform)
-    folder = dataset.prepare(lambda folder: simulate_into(folder, config), simulation_recipe(config))
+    recipe = simulation_recipe(config)
+    folder = dataset.prepare(lambda folder: simulate_into(folder, config), recipe)
     cache = cache_folder(config)
     catalog = dataset.catalog(cache)
     if look is not None:
@@ -98,15 +104,16 @@ def prepare_data(config: Config, look: Callable[[Catalog], None] | None = None) 
     ]
     failed += [BadSample(UNREADABLE, *refused) for refused in read_unreadable(folder)]
     store.catalog = catalog = store.catalog.with_bad(failed)
+    title = dataset.title(recipe) if isinstance(dataset, CBED230) else ""
     materials, groups = len(np.unique(catalog.material)), len(np.unique(catalog.space_group))
     console.print(
-        f"[bold]data[/bold] {len(catalog):,} samples of {materials:,} materials in {groups} space groups, "
-        f"{len(np.unique(catalog.family)):,} families, fingerprint {catalog.fingerprint[:12]}"
+        f"[bold]data[/bold] {f'{title}: ' if title else ''}{len(catalog):,} samples of {materials:,} materials in "
+        f"{groups} space groups, {len(np.unique(catalog.family)):,} families, fingerprint {catalog.fingerprint[:12]}"
     )
     if catalog.bad:
         console.print(f"[yellow]{len(catalog.bad):,} samples were set aside (set_aside.csv lists them):[/yellow]")
         console.print("\n".join(shortened((str(sample) for sample in catalog.bad), most=3)))
-    return Data(catalog, store, transform)
+    return Data(catalog, store, transform, title)
 
 
 def simulation_recipe(config: Config) -> dict[str, Any]:
@@ -122,9 +129,30 @@ def simulation_recipe(config: Config) -> dict[str, Any]:
 
 def simulate_into(folder: Path, config: Config) -> None:
     """Simulate the data set's crystals into a folder."""
-    crystals, refused = the_crystals(config.dataset)  # type: ignore[arg-type]
+    crystals, refused = the_data_sets_crystals(config)
     write_unreadable(folder, refused)
     generate(crystals, folder, config.simulation)
+
+
+def crystals_named(config: Config, names: set[str]) -> list[Crystal]:
+    """Return those crystals of a simulated data set that have these names, in its order."""
+    if isinstance(config.dataset, CBED230Dataset):
+        return build(config.dataset).crystals(names)
+    made, _ = the_data_sets_crystals(config)
+    found = [crystal for crystal in made if crystal.name in names]
+    if missing := sorted(names - {crystal.name for crystal in found}):
+        raise DataError(
+            f"{len(missing)} crystals can no longer be made here, such as {missing[0]}: is the data set gone?"
+        )
+    return found
+
+
+def the_data_sets_crystals(config: Config) -> tuple[list[Crystal], list[tuple[str, str]]]:
+    """Return the crystals that a simulated data set consists of, and (file, reason) of the files that give none."""
+    if isinstance(config.dataset, CBED230Dataset):
+        return build(config.dataset).crystals(), []
+    assert isinstance(config.dataset, CrystalsDataset)
+    return the_crystals(config.dataset)
 
 
 def the_crystals(asked: CrystalsDataset) -> tuple[list[Crystal], list[tuple[str, str]]]:

@@ -18,6 +18,7 @@ from sgexp.data.audit import Audit
 from sgexp.data.calibration import calibration_of
 from sgexp.data.split import PARTS, Split
 from sgexp.data.transforms import resize_area
+from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import newest_whole
 from sgexp.learning.loggers.base import About
@@ -169,6 +170,7 @@ def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan,
     pictures.class_distribution(counts, run.path("class_distribution.png"))
     run.update(
         data_fingerprint=catalog.fingerprint,
+        benchmark=data.title or None,
         calibration=calibration_of(catalog).as_dict(),
         split={"name": split.name, "leaky": split.leaky, "digest": split.digest(), **split.counts()},
         stamps=stamps(data, split),
@@ -177,6 +179,15 @@ def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan,
         set_aside=len(bad),
         draws=plan.draws,
     )
+
+
+def parts_of_materials(folder: Path) -> dict[str, str]:
+    """Return material -> part from a run's ``split.csv``."""
+    try:
+        with (folder / "split.csv").open(newline="", encoding="utf-8") as stream:
+            return {row["material"]: row["split"] for row in csv.DictReader(stream)}
+    except (OSError, KeyError, csv.Error) as error:
+        raise DataError(f"{folder / 'split.csv'} cannot be read: it says who trains and who tests") from error
 
 
 def refuse_other_data(run: RunFolder, fingerprint: str, split: Split) -> None:

@@ -119,6 +119,38 @@ class ScoreTask(Component):
 
 
 @dataclass(kw_only=True)
+class LadderTask(Component):
+    """Judge an old run's network on its test crystals simulated anew, one setting varied and all else equal."""
+
+    target: ClassVar[str] = "sgexp.tasks.ladder.ladder"
+    beside_run: ClassVar[tuple[str, ...]] = ("evaluation",)
+
+    over: str = one_of("thickness", "thickness", "energy", "dose", "tilt")  # which setting is varied
+    rungs: list[float] | None = bounded(None, low=0.0, high=1e12)  # its values; None: the ladder's own
+    materials: int = bounded(100, low=1, high=1_000_000)  # at most so many of each test column
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse a ladder without rungs, and rungs that are no values of the setting."""
+        if self.rungs is None:
+            return None
+        if not self.rungs or len(set(self.rungs)) != len(self.rungs):
+            return f"{key}.rungs={self.rungs} must list one value or more, each once"
+        if self.over != "tilt" and min(self.rungs) <= 0:
+            return f"{key}.rungs={self.rungs} must be more than 0 for {key}.over={self.over}"
+        return None
+
+
+@dataclass(kw_only=True)
+class ExportTask(Component):
+    """Write a data set as a folder that is ready for an archive."""
+
+    target: ClassVar[str] = "sgexp.tasks.export.export"
+
+    folder: str | None = None  # where it goes; None: a folder named after the data in output_dir/export
+    url: str | None = None  # where the archive will be found, such as a DOI
+
+
+@dataclass(kw_only=True)
 class PredictTask(Component):
     """Name the space groups of patterns in files with the network of an old run."""
 
@@ -191,6 +223,8 @@ GROUPS: dict[str, tuple[type, ...]] = {
         AuditTask,
         EvaluateTask,
         ScoreTask,
+        LadderTask,
+        ExportTask,
         PredictTask,
         SyncTask,
         SubmitTask,

