@@ -287,6 +287,8 @@ def hush_lightning() -> None:
         ".*Checkpoint directory .* exists and is not empty.*",  # a resumed run
         ".*treespec, LeafSpec.*",
         ".*`srun` command is available.*",  # on a cluster's login node; processes are started here
+        ".*Total length of `PatternLoader` across ranks is zero.*",  # no validation part, which the split has told of
+        ".*could not find the monitored key.*",  # then the last epoch is the one that is kept
     ):
         warnings.filterwarnings("ignore", message=message)
 

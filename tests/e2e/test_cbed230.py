@@ -21,7 +21,7 @@ def trained(tmp_path_factory):
     """A folder in which the beginning of the list was trained on."""
     folder = tmp_path_factory.mktemp("cbed230")
     done = command(*WORDS, cwd=folder)
-    assert done.code == 0, done.err
+    assert (done.code, done.err) == (0, "")  # without a validation part, which so few materials do not have
     return folder
 
 
