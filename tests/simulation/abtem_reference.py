@@ -12,10 +12,13 @@ from ase.build import bulk, make_supercell
 from ase.data import atomic_numbers
 from ase.spacegroup import crystal as spacegroup_crystal
 
+from sgexp.crystallography.crystal import Crystal
 from sgexp.simulation.multislice import Illumination, Multislice
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.potential import form_factor
-from sgexp.simulation.protocol import Slab
+from sgexp.simulation.protocol import Slab, atoms_in_box
+
+from .crystals import triclinic
 
 abtem.config.set({"diagnostics.progress_bar": False, "precision": "float32", "dask.lazy": False})
 PREFACTOR = 47.87801  # h^2 / (2 pi m0 e), V Å^2: from a form factor in Å to a projected potential in V Å
@@ -105,6 +108,53 @@ def magnesium_001() -> Atoms:
     return _upright(make_supercell(bulk("Mg", "hcp", a=3.2094, c=5.2105), [[1, 0, 0], [1, 2, 0], [0, 0, 1]]))
 
 
+def rock_salt_001() -> Atoms:
+    return bulk("NaCl", "rocksalt", a=5.640, cubic=True)
+
+
+def copper_001() -> Atoms:
+    return bulk("Cu", "fcc", a=3.615, cubic=True)
+
+
+def rutile_001() -> Atoms:
+    cell = [4.594, 4.594, 2.959, 90, 90, 90]
+    return spacegroup_crystal(["Ti", "O"], [[0, 0, 0], [0.3049, 0.3049, 0]], spacegroup=136, cellpar=cell)
+
+
+def barium_titanate_001() -> Atoms:
+    """P4mm: the polar axis lies along the beam."""
+    sites = [[0, 0, 0], [0.5, 0.5, 0.512], [0.5, 0.5, 0.023], [0.5, 0, 0.486]]
+    cell = [3.998, 3.998, 4.018, 90, 90, 90]
+    return spacegroup_crystal(["Ba", "Ti", "O", "O"], sites, spacegroup=99, cellpar=cell)
+
+
+def wurtzite_001() -> Atoms:
+    return _upright(make_supercell(bulk("ZnS", "wurtzite", a=3.823, c=6.261), [[1, 0, 0], [1, 2, 0], [0, 0, 1]]))
+
+
+def baddeleyite() -> Atoms:
+    """Monoclinic ZrO2 (P2_1/c, 14), seen along [101]: no period across the beam."""
+    sites = [[0.2754, 0.0395, 0.2083], [0.0700, 0.3317, 0.3447], [0.4496, 0.7569, 0.4792]]
+    cell = [5.1505, 5.2116, 5.3173, 90, 99.23, 90]
+    atoms = spacegroup_crystal(["Zr", "O", "O"], sites, spacegroup=14, cellpar=cell)
+    return block(Crystal.from_arrays(np.array(atoms.cell), atoms.numbers, atoms.get_scaled_positions(), name="ZrO2"))
+
+
+def triclinic_101() -> Atoms:
+    """A triclinic crystal (P1) along [101]."""
+    return block(triclinic())
+
+
+def block(crystal: Crystal, size: tuple[float, float, float] = (14.4, 15.0, 45.0)) -> Atoms:
+    """Return the atoms inside a box with z along [101], where the crystal has no orthogonal cell."""
+    z = crystal.cell[0] + crystal.cell[2]
+    z = z / np.linalg.norm(z)
+    x = np.cross(crystal.cell[1], z)
+    x /= np.linalg.norm(x)
+    numbers, positions = atoms_in_box(crystal, np.stack([x, np.cross(z, x), z]), np.array(size))
+    return Atoms(numbers, positions=positions, cell=size, pbc=True)
+
+
 def _upright(atoms: Atoms) -> Atoms:
     """Turn an orthogonal cell onto the Cartesian axes."""
     lengths = atoms.cell.lengths()
@@ -119,6 +169,13 @@ CRYSTALS = {
     "SrTiO3 [001]": (strontium_titanate_001, (3, 3, 12), 2),
     "quartz [001]": (quartz_001, (2, 1, 9), 6),
     "Mg [001]": (magnesium_001, (3, 2, 9), 4),
+    "NaCl [001]": (rock_salt_001, (2, 2, 8), 4),
+    "Cu [001]": (copper_001, (3, 3, 13), 4),
+    "TiO2 [001]": (rutile_001, (3, 3, 16), 2),
+    "BaTiO3 [001]": (barium_titanate_001, (3, 3, 12), 4),
+    "ZnS [001]": (wurtzite_001, (3, 2, 8), 8),
+    "monoclinic ZrO2 [101]": (baddeleyite, (1, 1, 1), 36),
+    "triclinic [101]": (triclinic_101, (1, 1, 1), 36),
 }
 
 
