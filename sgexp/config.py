@@ -55,6 +55,7 @@ class Config:
     mixing: Component
     model: Component
     head: Component
+    auxiliary: Component
     loss: Component
     optimizer: Component
     stage: Component
@@ -163,8 +164,22 @@ def refuse_contradictions(config: Config) -> None:
         said = _no_second_stage(config)
     if said is None and (show := getattr(config.augment, "show", "all")) != "all":
         said = _not_by_itself(config, show)
+    if said is None and getattr(config.auxiliary, "lengths", None) is not None:
+        said = _no_auxiliary(config)
     if said is not None:
         raise ConfigError(said)
+
+
+def _no_auxiliary(config: Config) -> str | None:
+    if config.trainer.strategy == "fsdp":
+        return "auxiliary=cell keeps its layer whole, which trainer.strategy=fsdp cannot: take ddp, or auxiliary=none"
+    lengths = getattr(config.auxiliary, "lengths", 0)
+    if lengths and getattr(config.dataset, "substitute", 0):
+        return (
+            f"auxiliary.lengths={lengths:g} needs to know each cell, and dataset=stream makes crystals with others by "
+            "substitution: set auxiliary.lengths=0, or dataset.substitute=0"
+        )
+    return None
 
 
 def _no_stream(config: Config) -> str | None:

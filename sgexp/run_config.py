@@ -31,7 +31,7 @@ MOST_BYTES = 1_000_000  # of a config.yaml; an honest one has a few thousand
 DATA = ("dataset", "size", "simulation")
 OF_THE_RUN = (
     *("seed", *DATA, "split", "transform", "sampler", "augment", "model", "loss", "optimizer", "trainer", "evaluation"),
-    *("stage", "mixing", "head", "labels"),
+    *("stage", "mixing", "head", "auxiliary", "labels"),
 )
 OF_THE_MACHINE = (
     *("task", "run", "input", "name", "output_dir", "data_dir", "logger", "callbacks", "report", "launcher", "search"),

@@ -60,6 +60,7 @@ ADDED_LATER: dict[str, Any] = {
     "stage": {"_target_": "sgexp.learning.stages.none"},
     "mixing": {"_target_": "sgexp.loading.mixing.none"},
     "head": {"_target_": "sgexp.learning.models.hierarchical.linear"},
+    "auxiliary": {"_target_": "sgexp.learning.auxiliary.none"},
     "search": {},
     "labels": 230,
 }

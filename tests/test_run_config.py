@@ -150,8 +150,8 @@ def test_what_came_after_a_run_does_not_rename_its_experiment(composer, old):
     words = ("size=tiny", "model.width=8", "seed=7")
     asked = plain(composer.check([*words, "trainer=ddp"]))
     assert {config_hash(config) for config in (before, plain(resumed(str(old))), asked)} == {config_hash(before)}
-    others = [plain(composer.check([*words, word])) for word in ("stage=crt", "mixing=mixup")]
-    assert len({config_hash(config) for config in (before, *others)}) == 3
+    others = [plain(composer.check([*words, word])) for word in ("stage=crt", "mixing=mixup", "auxiliary=cell")]
+    assert len({config_hash(config) for config in (before, *others)}) == 4
 
 
 @pytest.mark.parametrize("dataset", ["crystals", "stream"])

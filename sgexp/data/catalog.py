@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,9 @@ from sgexp.errors import DataError
 
 __all__ = ["BadSample", "Catalog", "build_catalog", "enforce_bad_limit", "unique_rows"]
 
+# What the fingerprint is made of; the cell came later, and says nothing that a pixel or a name does not stand for.
 _ROW_FIELDS = ("path", "key", "space_group", "material", "family", "energy_kev", "formula", "released", "pixels")
+_COLUMNS = (*_ROW_FIELDS, "cell")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +51,8 @@ class Catalog:
         Hex digest of everything above but ``root`` (and of a few pixels of each file).
     bad
         Samples and files that were set aside.
+    cell
+        (N, 6) float32: a, b, c in Å and alpha, beta, gamma in degrees as the file says; NaN where it does not.
     """
 
     root: Path
@@ -64,9 +68,12 @@ class Catalog:
     fingerprint: str
     family_is_proxy: bool = False
     bad: tuple[BadSample, ...] = ()
+    cell: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 6), np.float32))
 
     def __post_init__(self) -> None:
-        lengths = {name: len(getattr(self, name)) for name in _ROW_FIELDS}
+        if not len(self.cell):
+            object.__setattr__(self, "cell", np.full((len(self.path), 6), np.nan, np.float32))
+        lengths = {name: len(getattr(self, name)) for name in _COLUMNS}
         if len(set(lengths.values())) != 1:
             raise ValueError(f"the columns of a catalog must be equally long, not {lengths}")
 
@@ -77,7 +84,7 @@ class Catalog:
         """Return the catalog of these rows (in this order), under a fingerprint of its own."""
         rows = np.asarray(rows, dtype=np.int64)
         digest = hashlib.sha256(self.fingerprint.encode() + rows.tobytes()).hexdigest()[:32]
-        columns = {name: getattr(self, name)[rows] for name in _ROW_FIELDS}
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
         return replace(self, **columns, fingerprint=digest)
 
     def with_bad(self, more: Iterable[BadSample]) -> Catalog:
@@ -166,9 +173,9 @@ def _released(name: str) -> str:
 def _assemble(root: Path, names: Sequence[str], tables: Sequence[FileHeaders], refused: list[BadSample]) -> Catalog:
     counts = [len(table.key) for table in tables]
     columns = {
-        field.name: np.concatenate([getattr(table, field.name) for table in tables])
-        for field in fields(FileHeaders)
-        if field.name not in {"bad", "probe"}
+        column.name: np.concatenate([getattr(table, column.name) for table in tables])
+        for column in fields(FileHeaders)
+        if column.name not in {"bad", "probe"}
     }
     guessed = columns.pop("guessed")
     catalog = Catalog(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import zipfile
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from sgexp.data.samples import BadSample, SampleHeader
 from sgexp.errors import DataError
 from sgexp.machine import available_cores
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2  # 2: with cells
 _FILES_A_PROCESS = 8  # fewer new files than this are not worth a process, which takes about a second to start
 
 
@@ -31,7 +32,7 @@ _FILES_A_PROCESS = 8  # fewer new files than this are not worth a process, which
 class FileHeaders:
     """The headers of one file as columns (n,), what was set aside, and ``probe``, a digest of a few of its pixels.
 
-    ``guessed`` marks rows whose family is the proxy.
+    ``guessed`` marks rows whose family is the proxy; ``cell`` (n, 6) is NaN where the file gives none that can be used.
     """
 
     key: NDArray[np.str_]
@@ -41,6 +42,7 @@ class FileHeaders:
     energy_kev: NDArray[np.float32]
     formula: NDArray[np.str_]
     pixels: NDArray[np.int16]
+    cell: NDArray[np.float32]
     guessed: NDArray[np.bool_]
     bad: tuple[BadSample, ...]
     probe: str
@@ -109,12 +111,17 @@ def scan_file(root: Path, name: str, cache_dir: Path) -> FileHeaders:
         energy_kev=np.array([header.energy_kev for header in headers], dtype=np.float32),
         formula=_text_column(header.formula for header in headers),
         pixels=np.array([header.pixels for header in headers], dtype=np.int16),
+        cell=np.array([_cell(header) for header in headers], dtype=np.float32).reshape(-1, 6),
         guessed=np.array(guessed, dtype=np.bool_),
         bad=tuple(bad),
         probe=smc19.pixel_digest(root / name, [header.key for header in headers]),
     )
     _save(cache_file, table)
     return table
+
+
+def _cell(header: SampleHeader) -> tuple[float, ...]:
+    return (*(header.abc or (math.nan,) * 3), *(header.angles or (math.nan,) * 3))
 
 
 def _text_column(values: object) -> NDArray[np.str_]:

@@ -88,7 +88,8 @@ class MetricsFile(pl.Callback):
     """Appends one row an epoch to ``metrics.csv``, and hands it to the logger; a resume first cuts the rows that its
     checkpoint has not seen.
 
-    ``seconds`` counts training time, carried on over resumes. A training in stages has a column that says which.
+    ``seconds`` counts training time, carried on over resumes. A training in stages has a column that says which, and
+    one with auxiliary tasks has one of their loss.
     """
 
     def __init__(self, path: Path, logger: RunLogger) -> None:
@@ -101,6 +102,8 @@ class MetricsFile(pl.Callback):
         if not trainer.is_global_zero:
             return
         self.columns = COLUMNS if getattr(pl_module, "stage", None) is None else (*COLUMNS, "stage")
+        if getattr(pl_module, "auxiliary", None) is not None:
+            self.columns += ("train/auxiliary",)
         seconds = cut_rows_past(self.path, trainer.global_step, self.columns)
         self._start = time.monotonic() - seconds
         self.logger.earlier_rows(read_rows(self.path))

@@ -17,9 +17,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from sgexp.errors import DataError
 from sgexp.evaluation.monitor import macro_f1, top_k
+from sgexp.learning.auxiliary import Auxiliary
 from sgexp.learning.gather import gather_by_row
 from sgexp.learning.losses.base import Loss
 from sgexp.learning.models.heads import FeatureTap
+from sgexp.learning.models.second_answer import distributed, silent
 from sgexp.learning.strategies import ShardingProcesses
 from sgexp.loading.batches import Batch
 from sgexp.loading.mixing import Mixed, Mixing
@@ -43,6 +45,7 @@ class SpaceGroupModule(pl.LightningModule):
     expose : changes to coded training patterns before that, as (patterns, draws, epoch) -> patterns, or None.
     augment : changes to standardised training patterns, or None.
     mixing : mixes training patterns with partners that come with the batch, or None; the loss must be a ``Loss``.
+    auxiliary : what is asked beside the group, of the features that the last layer is given, or None.
     seed : with the step it decides what dropout drops.
     channels_last : keep pictures as NHWC in memory, which some devices prefer.
     hyperparameters : plain numbers and strings to keep in the checkpoint.
@@ -59,6 +62,7 @@ class SpaceGroupModule(pl.LightningModule):
         expose: Callable[[Tensor, Tensor, int], Tensor] | None = None,
         augment: Augmentation | None = None,
         mixing: Mixing | None = None,
+        auxiliary: Auxiliary | None = None,
         seed: int = 0,
         channels_last: bool = False,
         hyperparameters: Mapping[str, str | int | float | bool | None] | None = None,
@@ -71,8 +75,9 @@ class SpaceGroupModule(pl.LightningModule):
         self.standardise, self.augment, self.mixing, self.expose = standardise, augment, mixing, expose
         self.classes: Tensor
         self.register_buffer("classes", torch.as_tensor(np.asarray(classes, dtype=np.int64)))
+        self.auxiliary, self.auxiliary_rests = auxiliary, False  # it rests where a stage keeps the features still
         # Not a buffer: DDP would overwrite the sums of all other ranks by those of the first one.
-        self._train_sums = torch.zeros(3)
+        self._train_sums = self._no_sums()
         self._tap: FeatureTap | None = None
         self.stage: int | None = None  # of a training in stages, the present one (``stages.StageSwitch``)
         self._evaluated: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -94,13 +99,23 @@ class SpaceGroupModule(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:  # type: ignore[override]
         """Build the optimizer; its schedule moves once an optimizer step."""
         steps = int(self.trainer.estimated_stepping_batches)
-        optimizer, scheduler = self.make_optimizer(self.model, steps)
+        trained = self.model if self.auxiliary is None else nn.ModuleList([self.model, self.auxiliary])
+        optimizer, scheduler = self.make_optimizer(trained, steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_fit_start(self) -> None:
-        """Keep the features that the last layer is given, where the loss asks for them."""
-        if getattr(self.loss, "needs_features", False):
+        """Keep the features that the last layer is given, where the loss or an auxiliary task asks for them."""
+        if self.auxiliary is not None or getattr(self.loss, "needs_features", False):
             self._tap = FeatureTap(self.model)
+
+    def on_predict_start(self) -> None:
+        """Keep the features where there are auxiliary tasks."""
+        if self.auxiliary is not None:
+            self._tap = FeatureTap(self.model)
+
+    def on_predict_end(self) -> None:
+        """Leave the network as it was."""
+        self.on_fit_end()
 
     def on_fit_end(self) -> None:
         """Leave the network as it was."""
@@ -116,23 +131,48 @@ class SpaceGroupModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch of draws."""
         patterns, labels = self.augmented(batch, self.current_epoch)
+        places = torch.arange(len(patterns), device=labels.device)
         if self.mixing is None:
-            patterns, (labels,) = self.shown(patterns, (labels,), batch["draw"], self.current_epoch)
+            patterns, (labels, places) = self.shown(patterns, (labels, places), batch["draw"], self.current_epoch)
             logits = self._logits(patterns)
             loss = self._loss(logits, labels)
+            sources: list[tuple[Tensor | None, Tensor]] = [(None, places)]
         else:
             mixed = self.mixing(patterns, labels, batch["other"], batch["draw"], self.current_epoch)
-            whole = (mixed.first, mixed.second, mixed.share)
-            patterns, parts = self.shown(mixed.patterns, whole, batch["draw"], self.current_epoch)
+            whole = (mixed.first, mixed.second, mixed.share, places[: len(mixed.first)], batch["other"])
+            patterns, (*parts, first, second) = self.shown(mixed.patterns, whole, batch["draw"], self.current_epoch)
             mixed = Mixed(patterns, *parts)
             logits, labels = self._logits(mixed.patterns), mixed.main
             loss = self._loss_of_mixtures(logits, mixed)
+            sources = [(mixed.share, first), (1 - mixed.share, second)]
+        beside = None if self.auxiliary is None else self._auxiliary_loss(batch, sources)
         with torch.no_grad():
             correct = (logits.argmax(1) == labels).sum()
             # Summed on the device: asking for the number at every step would make a GPU wait.
-            sums = torch.stack([loss * len(labels), correct, torch.full_like(loss, len(labels))])
-            self._train_sums = self._train_sums.to(sums.device) + sums
-        return loss
+            sums = [loss * len(labels), correct, torch.full_like(loss, len(labels))]
+            sums += [] if beside is None else [beside * len(labels)]
+            self._train_sums = self._train_sums.to(loss.device) + torch.stack(sums)
+        return loss if beside is None else loss + beside
+
+    def _auxiliary_loss(self, batch: Batch, sources: Sequence[tuple[Tensor | None, Tensor]]) -> Tensor:
+        """Return the mean of the auxiliary tasks' losses over samples.
+
+        ``sources``: for each of the draws that a sample is mixed from its share (None: all of it) and place in the
+        batch, (S,) each.
+        """
+        assert self.auxiliary is not None and self._tap is not None
+        if self.auxiliary_rests:  # other processes wait for a gradient of all that they know of
+            return silent(*self.auxiliary.parameters()) if distributed() else torch.zeros((), device=self.device)
+        rows, partners = batch["row"], batch.get("partner", batch["row"])
+        features_SF = self._tap.features(len(sources[0][1]))
+        parts = []
+        for share_S, place_S in sources:
+            loss_S = self.auxiliary.each(features_SF, rows[place_S], partners[place_S])
+            parts.append(loss_S if share_S is None else share_S * loss_S)
+        return torch.stack(parts).sum(0).mean()
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(3 if self.auxiliary is None else 4)
 
     def augmented(self, batch: Batch, epoch: int) -> tuple[Tensor, Tensor]:
         """Return standardised training patterns (B, C, H, W), changed as augmentation says, and their labels."""
@@ -169,7 +209,7 @@ class SpaceGroupModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Start counting anew."""
-        self._train_sums = torch.zeros(3)
+        self._train_sums = self._no_sums()
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         """After an epoch's last batch log its mean loss and accuracy over the augmented draws of all ranks.
@@ -178,11 +218,13 @@ class SpaceGroupModule(pl.LightningModule):
         """
         if not self.trainer.is_last_batch:
             return
-        loss, correct, count = self._sums_of_each_rank().sum(0).tolist()
+        loss, correct, count, *beside = self._sums_of_each_rank().sum(0).tolist()
         self._log({"train/loss": loss / count, "train/top1": correct / count})
+        if beside:
+            self._log({"train/auxiliary": beside[0] / count})
 
     def _sums_of_each_rank(self) -> Tensor:
-        """Return the sums (R, 3) of loss, correct answers and draws of each rank."""
+        """Return the sums (R, 3 or 4) of loss, correct answers, draws and auxiliary loss of each rank."""
         if not (dist.is_available() and dist.is_initialized()):
             return self._train_sums[None]
         sums = [torch.empty_like(self._train_sums) for _ in range(dist.get_world_size())]
@@ -205,8 +247,12 @@ class SpaceGroupModule(pl.LightningModule):
         self._log({f"val/{name}": value for name, value in validation_scores(labels, logits).items()})
 
     def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Return the catalog rows and logits of one batch."""
-        return {"row": batch["row"], "logits": self(batch["patterns"])}
+        """Return the catalog rows and logits of one batch, and what the auxiliary tasks answer."""
+        found = {"row": batch["row"], "logits": self(batch["patterns"])}
+        if self.auxiliary is None:
+            return found
+        assert self._tap is not None
+        return found | self.auxiliary.answers(self._tap.features(len(batch["row"])))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep each rank's sums of the epoch so far (called on every rank)."""
@@ -224,9 +270,10 @@ class SpaceGroupModule(pl.LightningModule):
                 "resume it with the dataset and split it was made with."
             )
         sums = checkpoint.get("train_sums")
-        if not (isinstance(sums, Tensor) and sums.is_floating_point() and sums.shape[-1:] == (3,)):
+        width = len(self._no_sums())
+        if not (isinstance(sums, Tensor) and sums.is_floating_point() and sums.shape[-1:] == (width,)):
             return
-        sums = sums.reshape(-1, 3)
+        sums = sums.reshape(-1, width)
         if len(sums) == self.trainer.world_size:
             self._train_sums = sums[self.global_rank].clone()
         elif self.global_rank == 0:

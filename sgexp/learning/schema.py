@@ -92,6 +92,30 @@ class HierarchicalHeadConfig(Component):
 
 
 @dataclass(kw_only=True)
+class NoAuxiliaryConfig(Component):
+    """Nothing is asked beside the space group."""
+
+    target: ClassVar[str] = "sgexp.learning.auxiliary.none"
+
+
+@dataclass(kw_only=True)
+class CellAuxiliaryConfig(Component):
+    """Crystal system, cell lengths and angles as further tasks, each with its weight in the loss."""
+
+    target: ClassVar[str] = "sgexp.learning.auxiliary.cell"
+
+    system: float = bounded(0.1, low=0.0, high=100.0)
+    lengths: float = bounded(0.1, low=0.0, high=100.0)
+    angles: float = bounded(0.1, low=0.0, high=100.0)
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse tasks none of which counts."""
+        if self.system or self.lengths or self.angles:
+            return None
+        return f"{key}.system, lengths and angles are all 0: give one a weight, or choose {key}=none"
+
+
+@dataclass(kw_only=True)
 class CrossEntropyConfig(Component):
     """Plain cross-entropy."""
 
@@ -413,6 +437,7 @@ class CallbacksConfig:
 GROUPS: dict[str, tuple[type, ...]] = {
     "model": (SmallNetConfig, ResNetConfig, SetNetConfig, DefectNetConfig, TimmConfig),
     "head": (LinearHeadConfig, HierarchicalHeadConfig),
+    "auxiliary": (NoAuxiliaryConfig, CellAuxiliaryConfig),
     "loss": (
         CrossEntropyConfig,
         WeightedConfig,

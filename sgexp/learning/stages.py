@@ -170,6 +170,7 @@ class StageSwitch(pl.Callback):
         assert isinstance(pl_module, SpaceGroupModule)
         second = self._second(trainer)
         pl_module.stage = 2 if second else 1
+        pl_module.auxiliary_rests = second and self.stages.trains != "all"
         if not second:
             return
         if not self.entered:
@@ -191,6 +192,8 @@ class StageSwitch(pl.Callback):
         assert isinstance(pl_module, SpaceGroupModule)
         for parameter in self._still(trainer, pl_module.model):
             parameter.grad = None
+        if pl_module.auxiliary is not None and pl_module.auxiliary_rests:
+            pl_module.auxiliary.zero_grad()
 
     def _second(self, trainer: pl.Trainer) -> bool:
         return self.begins is not None and trainer.current_epoch >= self.begins

@@ -297,12 +297,20 @@ def predict(
     trainer: pl.Trainer, module: SpaceGroupModule, loader: DataLoader[Batch]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return catalog rows (N,) ascending and their logits (N, K), of all ranks, each row once."""
+    rows, found = answers(trainer, module, loader)
+    return rows, found["logits"]
+
+
+def answers(
+    trainer: pl.Trainer, module: SpaceGroupModule, loader: DataLoader[Batch]
+) -> tuple[NDArray[np.int64], dict[str, NDArray]]:
+    """Return catalog rows (N,) ascending and all that ``predict_step`` says of them, (N, ...) by name."""
     with warnings.catch_warnings():
         # Lightning cannot know that our evaluation batches leave no sample out.
         warnings.filterwarnings("ignore", message=".*custom batch sampler.*")
         batches = trainer.predict(module, dataloaders=loader)
     assert batches is not None
-    rows = np.concatenate([batch["row"].cpu().numpy() for batch in batches])  # type: ignore[call-overload, index]
-    logits = np.concatenate([batch["logits"].cpu().numpy() for batch in batches])  # type: ignore[call-overload, index]
-    rows, (logits,) = gather_by_row(rows, logits)
-    return rows, logits
+    names = [name for name in batches[0] if name != "row"]  # type: ignore[union-attr]
+    columns = [np.concatenate([batch[name].cpu().numpy() for batch in batches]) for name in ("row", *names)]  # type: ignore[call-overload, index]
+    rows, found = gather_by_row(*columns)
+    return rows, dict(zip(names, found, strict=True))

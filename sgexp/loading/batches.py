@@ -20,6 +20,7 @@ Blend = Callable[[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
 Batch = dict[str, Tensor]
 """patterns (B, 3, p, p) float32 coded; label (B,) class index; row (B,) of the catalog; draw (B,); all int64.
 
+Where a plan mixes, ``partner`` (B,) is the row that was mixed into each draw, its own where none was.
 Where draws are mixed, ``other`` (M,) are the places of the partners of the first M; the rest is there for them alone.
 """
 
@@ -118,9 +119,11 @@ class PatternDraws(Dataset[Batch]):
         patterns_BCHW = np.ascontiguousarray(self.store.read(rows_B), dtype=np.float32)
         if self.fresh is not None:
             patterns_BCHW = self.fresh.fill(patterns_BCHW, rows_B, draws_B, epoch_of(draws))
+        more: Batch = {}
         if self.partner is not None and self.weight is not None:
             weight_B = self._weights(draws_B, place_B)
             mixed = np.flatnonzero(weight_B)
+            more = {"partner": torch.from_numpy(np.where(weight_B != 0, self.partner[place_B], rows_B))}
             if len(mixed):
                 patterns_BCHW = self._mix(patterns_BCHW, place_B[mixed], weight_B[mixed], mixed)
         return {
@@ -128,6 +131,7 @@ class PatternDraws(Dataset[Batch]):
             "label": torch.from_numpy(self.class_of_row[rows_B]),
             "row": torch.from_numpy(rows_B),
             "draw": torch.from_numpy(draws_B),
+            **more,
         }
 
     def _weights(self, draws_B: NDArray[np.int64], place_B: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -60,6 +60,32 @@ def results_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
+AUXILIARY_TITLES = {
+    "system_top1": "system, top-1",
+    "length_error": "lengths, Å off",
+    "length_error_percent": "lengths, % off",
+    "angle_error": "angles, ° off",
+}
+
+
+def auxiliary_table(record: Mapping[str, Any]) -> Table:
+    """Show what was answered beside the space group, and below each what one answer for all would give."""
+    parts = [part for part in ("validation", "test_material", "test_family") if part in record["metrics"]]
+    table = Table(title="Asked beside the space group", title_justify="left", title_style="bold")
+    table.add_column("")
+    for part in parts:
+        table.add_column(part, justify="right")
+    for name, title in AUXILIARY_TITLES.items():
+        rows = [(record["metrics"][part].get(name), record["constant"][part].get(name)) for part in parts]
+        if any(own for own, _ in rows):
+            table.add_row(title, *(figure(own) for own, _ in rows))
+            table.add_row("  same for all", *(figure(same, False) for _, same in rows), style="dim")
+    table.add_section()
+    for noun in ("samples", "cells"):
+        table.add_row(noun, *(f"{record['counts'][part][noun]:,}" for part in parts), style="dim")
+    return table
+
+
 # What other tasks and sweeps read: no part of an experiment, and so not shown with one.
 _NOT_OF_A_RUN = frozenset({"report", "launcher", "run", "input"})
 

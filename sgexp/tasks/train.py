@@ -15,7 +15,6 @@ from sgexp.data.audit import audit
 from sgexp.data.split import PARTS, Split
 from sgexp.data.splits import stored_split
 from sgexp.errors import DataError, ProcessLost
-from sgexp.evaluation.predictions import Predictions
 from sgexp.learning import heartbeat, processes
 from sgexp.learning.checkpoint import load_weights
 from sgexp.learning.models.hierarchical import name_classes
@@ -26,7 +25,7 @@ from sgexp.learning.optimizers import for_batch
 from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
 from sgexp.learning.schema import TimmConfig
 from sgexp.learning.stages import Stages, StageSwitch
-from sgexp.learning.trainer import choose_devices, make_trainer, own_share_note, predict
+from sgexp.learning.trainer import answers, choose_devices, make_trainer, own_share_note
 from sgexp.loading.datamodule import PatternDataModule
 from sgexp.loading.stream import Stream
 from sgexp.ranks import place
@@ -34,6 +33,7 @@ from sgexp.report import terminal
 from sgexp.runs import AUTO, DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
+from sgexp.tasks.auxiliary import keep_answers, make_auxiliary, score_auxiliary
 from sgexp.tasks.corrections import SecondStage, corrected_twice, refuse_to_mix, second_stage
 from sgexp.tasks.feature_spaces import sampler_features
 from sgexp.tasks.forecast import announce
@@ -66,6 +66,8 @@ def train(config: Config) -> None:
         for line in results["stamps"]:
             console.print(f"[bold red]{line}[/bold red]")
         console.print(terminal.results_table(results))
+        if "auxiliary" in results:
+            console.print(terminal.auxiliary_table(results["auxiliary"]))
         console.print(f"[bold]run folder[/bold] {run.folder}")
 
 
@@ -144,11 +146,19 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
         load_weights(module, chosen)
 
     parts = [part for part in PARTS[1:] if len(split.rows(part))]
-    predictions = {part: predict_part(trainer, module, datamodule, data, part) for part in parts}
+    answered = {part: answers(trainer, module, datamodule.evaluation_loader(part)) for part in parts}
     trainer.disband()
     if not run.writes:
         return {}
+    classes = module.classes.cpu().numpy()
+    predictions = {
+        part: predictions_of(data.catalog, rows, found["logits"], classes) for part, (rows, found) in answered.items()
+    }
     records.write_predictions(run, predictions)
+    if (beside := module.auxiliary) is not None:
+        judged = {part: beside.judged(rows, found["system"], found["cell"]) for part, (rows, found) in answered.items()}
+        keep_answers(run, judged)
+        run.update(auxiliary=score_auxiliary(config, beside, split, judged, predictions))
     records.draw_examples(run, data, predictions, config.seed)
     records.keep_gallery(run, data, predictions, plan, config.seed)
     run.update(**score(config, data, split, predictions))
@@ -203,6 +213,7 @@ def assemble(
         expose=augment.exposure(data.transform) if hasattr(augment, "exposure") else None,
         augment=augment,
         mixing=mixing,
+        auxiliary=make_auxiliary(config, data, split, network),
         seed=config.seed,
         channels_last=config.trainer.channels_last,
         hyperparameters={"model": type(config.model).target, "seed": config.seed},
@@ -229,11 +240,3 @@ def assemble(
     loss = stages.loss(build(config.loss, class_counts=counts), counts, network)
     module.stage = 1
     return module, datamodule, [StageSwitch(stages, config.trainer.epochs, loss, config.seed)]
-
-
-def predict_part(
-    trainer: pl.Trainer, module: SpaceGroupModule, datamodule: PatternDataModule, data: Data, part: str
-) -> Predictions:
-    """Return the network's logits for every row of one part, with what evaluation needs to know of each row."""
-    rows, logits = predict(trainer, module, datamodule.evaluation_loader(part))
-    return predictions_of(data.catalog, rows, logits, module.classes.cpu().numpy())

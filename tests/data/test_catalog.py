@@ -77,6 +77,23 @@ def test_the_fingerprint_knows_content_and_not_places(folder: Path, tmp_path: Pa
     assert build_catalog(moved, tmp_path / "other", progress=False).fingerprint != first.fingerprint
 
 
+def test_the_fingerprint_is_that_of_before_cells_were_kept(folder: Path, tmp_path: Path) -> None:
+    """Packed patterns and interrupted runs are found by it."""
+    assert build_catalog(folder, tmp_path / "cache", progress=False).fingerprint == "5b9d6245ce46c2a65ebbb8f285402407"
+
+
+def test_a_row_has_the_cell_that_its_header_gives_where_that_can_be_one(tmp_path: Path) -> None:
+    with Writer(tmp_path / "data" / "batch_dev_0.h5") as writer:
+        writer.add("sample_0_0", patterns(0), attributes())
+        writer.add("sample_1_0", patterns(1), attributes(material="b", abc_angstrom=[1e-310] * 3))
+        writer.add("sample_2_0", patterns(2), attributes(material="c", angles_degree=[np.nan, 90.0, 90.0]))
+    for _ in ("read", "from the cache"):
+        catalog = build_catalog(tmp_path / "data", tmp_path / "c", progress=False)
+        expected = np.array([[3, 4, 5, 90, 100, 90], [np.nan] * 3 + [90, 100, 90], [3, 4, 5] + [np.nan] * 3])
+        np.testing.assert_array_equal(catalog.cell, expected.astype(np.float32))
+    np.testing.assert_array_equal(catalog.take(np.array([2, 0])).cell, expected[[2, 0]].astype(np.float32))
+
+
 def test_processes_give_the_same_catalog(tmp_path: Path) -> None:
     for n in range(17):
         write_samples(tmp_path / "data" / f"batch_train_{n}.h5", 2, start=2 * n, pixels=8)

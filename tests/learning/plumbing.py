@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sgexp.learning.auxiliary import Auxiliary, CrystalTargets
 from sgexp.learning.losses import CrossEntropy
 from sgexp.learning.models.heads import with_scaled_head
 from sgexp.learning.module import SpaceGroupModule
@@ -65,6 +66,24 @@ def make_module(*, dropout=0.2, classes=CLASSES, seed=5, loss=None):
     )
 
 
+def targets(n=80):
+    """The cells of made-up crystals that the rows of ArrayStore are, two rows a crystal; every tenth has none."""
+    rng = np.random.default_rng(4)
+    groups = np.array(CLASSES)[np.arange(n) % len(CLASSES)]
+    cell = np.hstack([np.repeat(rng.uniform(3, 15, (n // 2, 1)), 2, 0).repeat(3, 1), np.full((n, 3), 90.0)])
+    cell[:, 3:] += np.where(groups == 2, rng.uniform(-9, 9, n), 0.0)[:, None]
+    cell[::10] = np.nan
+    return CrystalTargets.of(groups, cell.astype(np.float32))
+
+
+def with_auxiliary(module, seed=7, train=60, **weights):
+    """Give a module auxiliary tasks, drawn from a seed of their own."""
+    torch.manual_seed(seed)
+    weights = {"system": 0.3, "lengths": 0.5, "angles": 0.2} | weights
+    module.auxiliary = Auxiliary(8 * 8, targets(), np.arange(train), weights)
+    return module
+
+
 def make_data(*, batch_size=16, n_train=60, **options):
     store = ArrayStore()
     base = np.arange(n_train)
@@ -118,6 +137,8 @@ def main() -> None:
     for name, stages in IN_STAGES.items():
         if name in sys.argv:
             module, data, *switches = in_stages(stages, 3, dropout=0.0)
+    if "auxiliary" in sys.argv:
+        with_auxiliary(module)
     quiet = CallbacksConfig(progress=False)
     trainer = make_trainer(
         config(devices=devices, accumulate=accumulate), folder, callbacks=quiet, extra_callbacks=switches

@@ -299,7 +299,7 @@ def test_history_is_cut_to_whole_rows_up_to_the_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["plain", "crt", "probability_flow", "trickle_down", "mixup"])
+@pytest.mark.parametrize("way", ["plain", "crt auxiliary", "probability_flow", "trickle_down", "mixup auxiliary"])
 def test_two_processes_train_and_predict_like_one(way, tmp_path):
     """Gloo, group normalisation: the same global batches give the same weights up to the order of additions."""
     script = Path(__file__).with_name("plumbing.py")
@@ -309,7 +309,7 @@ def test_two_processes_train_and_predict_like_one(way, tmp_path):
     for devices in (1, 2):
         folder = tmp_path / str(devices)
         folder.mkdir()
-        command = [sys.executable, str(script), str(devices), str(folder), way]
+        command = [sys.executable, str(script), str(devices), str(folder), *way.split()]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
         out[devices] = torch.load(folder / "out.pt"), np.load(folder / "predictions.npz"), history(folder)
