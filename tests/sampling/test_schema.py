@@ -21,6 +21,8 @@ def test_a_choice_lists_the_defaults_of_its_schema_and_builds_a_sampler(name):
     if "epochs" in content:
         assert content["epochs"] == "${trainer.epochs}"
         content["epochs"] = 1
+    if content.get("run") == "???":  # only a person can give it
+        content["run"] = None
     (schema,) = [cls for cls in GROUPS["sampler"] if cls.target == content["_target_"]]
     default = schema()
     assert content == {"_target_": schema.target} | {f.name: getattr(default, f.name) for f in fields(schema)}
