@@ -149,11 +149,14 @@ class StageSwitch(pl.Callback):
 
     What is kept still loses its gradients before each step, so that clipping and optimizer never see them; in a single
     process they are not even computed. (A distributed one would wait for those that it knows of.) Normalisation keeps
-    its statistics too. A fresh layer is drawn from the seed and forgets its moments in the optimizer.
+    its statistics too. A fresh layer is drawn from the seed and forgets its moments in the optimizer. What mixes
+    patterns by class frequency is told ``class_counts``, how often the second stage draws each class.
     """
 
-    def __init__(self, stages: Stages, epochs: int, loss: nn.Module, seed: int) -> None:
-        self.stages, self.loss, self.seed = stages, loss, seed
+    def __init__(
+        self, stages: Stages, epochs: int, loss: nn.Module, seed: int, class_counts: ArrayLike | None = None
+    ) -> None:
+        self.stages, self.loss, self.seed, self.class_counts = stages, loss, seed, class_counts
         self.begins = stages.begins(epochs)
         self.entered = False
 
@@ -180,6 +183,8 @@ class StageSwitch(pl.Callback):
             if isinstance(pl_module.model, SecondAnswer):
                 pl_module.model.begin()
         pl_module.loss = self.loss.to(pl_module.device)
+        if pl_module.mixing is not None and self.class_counts is not None:
+            pl_module.mixing.draw_classes(self.class_counts)
         if self.stages.trains != "all":
             pl_module.model.eval()
             for parameter in self._still(trainer, pl_module.model):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from sgexp.crystallography.groups import space_group
@@ -122,6 +124,15 @@ class Augment(nn.Module):
         area_BC = self.erase_least + (self.erase_area - self.erase_least) * first_BC
         ratio_BC = torch.exp((2 * second_BC - 1) * math.log(self.erase_ratio))
         return (area_BC * ratio_BC).sqrt().clamp(max=1.0), (area_BC / ratio_BC).sqrt().clamp(max=1.0)
+
+    def counts_shown(self, class_counts: ArrayLike) -> NDArray[np.float64]:
+        """Return how often each class is shown where it is drawn so often, (K,): half of the mirrored go to the other.
+
+        So a loss or mixture that corrects for frequencies corrects those of the labels that it meets.
+        """
+        counts_K = np.asarray(class_counts, np.float64)
+        partner_K = self.mirror_class.cpu().numpy()
+        return np.where((partner_K >= 0) & self.mirror, (counts_K + counts_K[partner_K]) / 2, counts_K)
 
     def merge_mirror_images(self) -> None:
         """Let a mirrored stack keep its label: the two groups of an enantiomorphic pair are one class."""

@@ -104,6 +104,12 @@ class PatternDataModule(pl.LightningDataModule):
             return plan.recipe.order(self.seed, 0, self.epoch_draws)
         return epoch_order(len(plan.base), self.seed, 0)
 
+    def _rates(self) -> NDArray[np.float64]:
+        """Return how often an epoch draws each of both plans' draws, (D,)."""
+        lengths = (self.n_draws, len(self.draws) - self.n_draws)
+        both = zip(lengths, self.recipes, strict=True)
+        return np.concatenate([np.ones(length) if recipe is None else recipe.mean for length, recipe in both])
+
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training draws, in the order of (seed, epoch)."""
         rank, world = self._rank_and_world()
@@ -111,7 +117,8 @@ class PatternDataModule(pl.LightningDataModule):
         sampler = TrainingBatches(*lengths, self.later, self.recipes)
         draws: Dataset[Batch] = self.draws
         if self.mixing is not None:
-            sampler = PairedBatches(sampler, self.class_of_row[self.draws.base], self.mixing.rare_power)
+            classes, rates = self.class_of_row[self.draws.base], self._rates()
+            sampler = PairedBatches(sampler, classes, self.mixing.rare_power, rates)
             draws = PairedDraws(self.draws)
         self._training = ResumableLoader(draws, sampler, **self._loader_arguments())
         if self._resume_from is not None:

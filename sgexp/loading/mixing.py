@@ -78,6 +78,10 @@ class Mixing(nn.Module):
         self.register_buffer("quantiles", torch.from_numpy(betaincinv(alpha, alpha, middles)).float(), persistent=False)
         self.register_buffer("counts", torch.as_tensor(class_counts).float(), persistent=False)
 
+    def draw_classes(self, class_counts: ArrayLike) -> None:
+        """Take it that classes are drawn so often from now on, (K,): a second stage may draw otherwise."""
+        self.counts.copy_(torch.as_tensor(class_counts))
+
     @torch.no_grad()
     def forward(self, patterns_NCHW: Tensor, labels_N: Tensor, others_B: Tensor, draws_N: Tensor, epoch: int) -> Mixed:
         """Return the first B draws, each mixed with the one that ``others_B`` points to among all N."""
@@ -146,13 +150,21 @@ class PairedBatches(TrainingBatches):
     """Batches of (draw, partner): partners are the global batch in another order, or rare draws of the whole plan.
 
     They are the ``batches`` given, in the same order, with the state that these have. ``class_of_draw`` (D,) and
-    ``rare_power`` (see ``Mixing``) are for rare partners.
+    ``rare_power`` (see ``Mixing``) are for rare partners, and so is ``rate_of_draw`` (D,): how often each is drawn in
+    an epoch, where that is not once (the candidates of a recipe).
     """
 
-    def __init__(self, batches: TrainingBatches, class_of_draw: NDArray[np.int64], rare_power: float | None) -> None:
+    def __init__(
+        self,
+        batches: TrainingBatches,
+        class_of_draw: NDArray[np.int64],
+        rare_power: float | None,
+        rate_of_draw: NDArray[np.float64] | None = None,
+    ) -> None:
         vars(self).update(vars(batches))
         self.sampler = self
         self.class_of_draw, self.rare_power = class_of_draw, rare_power
+        self.rate_of_draw = np.ones(len(class_of_draw)) if rate_of_draw is None else rate_of_draw
         self._cumulative: tuple[int, NDArray[np.float64]] | None = None
 
     def _batch(self, order: NDArray[np.int64], number: int) -> list[Any]:
@@ -169,8 +181,9 @@ class PairedBatches(TrainingBatches):
         second = self.later is not None and self.epoch >= self.later[0]
         first = self.n_draws if second else 0
         if self._cumulative is None or self._cumulative[0] != first:
-            classes = self.class_of_draw[self.n_draws :] if second else self.class_of_draw[: self.n_draws]
-            often = np.bincount(classes)[classes].astype(np.float64) ** -self.rare_power
+            own = slice(self.n_draws, None) if second else slice(self.n_draws)
+            classes, rate = self.class_of_draw[own], self.rate_of_draw[own]
+            often = rate * np.bincount(classes, rate)[classes] ** -self.rare_power
             self._cumulative = first, np.cumsum(often / often.sum())
         found = np.searchsorted(self._cumulative[1], rng.random(count), side="right")
         return first + np.minimum(found, len(self._cumulative[1]) - 1)

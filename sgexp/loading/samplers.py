@@ -34,6 +34,10 @@ class Recipe(Protocol):
     """What each epoch draws of a plan's candidates, decided by (seed, epoch) alone (``sgexp.sampling.recipe``)."""
 
     @property
+    def mean(self) -> NDArray[np.float64]:
+        """Draws of each candidate in an epoch, (N,), the mean over the training."""
+
+    @property
     def block(self) -> int:
         """How many draws in a row belong together."""
 

@@ -44,6 +44,13 @@ def second_stage(config: Config, data: Data, split: Split, plan: ResamplingPlan)
     return SecondStage(stages, begins, plan)
 
 
+def counts_shown(plan: ResamplingPlan, class_of_row: np.ndarray, n_classes: int, augment: object) -> np.ndarray:
+    """Return how often an epoch shows each class to the loss, (K,): as it is drawn, and mirrored."""
+    counts_K = plan.counts(class_of_row, n_classes)
+    shown = getattr(augment, "counts_shown", None)
+    return counts_K if shown is None else shown(counts_K)
+
+
 def corrected_twice(config: Config) -> tuple[str, ...]:
     """Return a sentence for each two choices that both treat the imbalance."""
     sampler, loss, stage = (choice.treats_imbalance for choice in (config.sampler, config.loss, config.stage))

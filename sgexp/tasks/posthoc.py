@@ -72,7 +72,11 @@ def correction_of(name: str, config: Config, trained: TrainedRun) -> tuple[posth
     if stages.draws_evenly:
         notes.append("the run's last stage drew all groups equally often: there is no frequency to adjust for")
         return posthoc.logit_adjustment(np.ones(len(trained.classes))), notes
-    return posthoc.logit_adjustment(drawn_counts(trained)), notes
+    counts_K = drawn_counts(trained)
+    augment = build(config.augment, classes=trained.classes.tolist(), seed=config.seed)
+    if config.labels == 230 and hasattr(augment, "counts_shown"):
+        counts_K = augment.counts_shown(counts_K)
+    return posthoc.logit_adjustment(counts_K), notes
 
 
 def drawn_counts(trained: TrainedRun) -> np.ndarray:

@@ -34,7 +34,7 @@ from sgexp.runs import AUTO, DISK_FULL, RunFolder
 from sgexp.schema import build, plain
 from sgexp.tasks import records
 from sgexp.tasks.auxiliary import keep_answers, make_auxiliary, score_auxiliary
-from sgexp.tasks.corrections import SecondStage, corrected_twice, refuse_to_mix, second_stage
+from sgexp.tasks.corrections import SecondStage, corrected_twice, counts_shown, refuse_to_mix, second_stage
 from sgexp.tasks.feature_spaces import sampler_features
 from sgexp.tasks.forecast import announce
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
@@ -189,15 +189,15 @@ def assemble(
     class_of_group = np.full(231, -1, dtype=np.int64)
     class_of_group[classes] = np.arange(len(classes))
     class_of_row = class_of_group[data.catalog.space_group]
-    drawn_counts = plan.counts(class_of_row, len(classes))
-    optimizer, told = for_batch(config.optimizer, config.trainer)
-    stages: Stages = build(config.stage)
-    mixing = build(config.mixing, class_counts=drawn_counts, seed=config.seed)
-    loss = build(config.loss, class_counts=drawn_counts)
-    refuse_to_mix(mixing, loss)
     augment = build(config.augment, classes=classes.tolist(), seed=config.seed)
     if config.labels == 219 and hasattr(augment, "merge_mirror_images"):
         augment.merge_mirror_images()
+    counts = counts_shown(plan, class_of_row, len(classes), augment)
+    optimizer, told = for_batch(config.optimizer, config.trainer)
+    stages: Stages = build(config.stage)
+    mixing = build(config.mixing, class_counts=counts, seed=config.seed)
+    loss = build(config.loss, class_counts=counts)
+    refuse_to_mix(mixing, loss)
     console.print(f"[bold]learning rate[/bold] {told}")
 
     network = network_builder(config)(len(classes))
@@ -236,7 +236,7 @@ def assemble(
     )
     if second is None:
         return module, datamodule, []
-    counts = second.plan.counts(class_of_row, len(classes))
+    counts = counts_shown(second.plan, class_of_row, len(classes), augment)
     loss = stages.loss(build(config.loss, class_counts=counts), counts, network)
     module.stage = 1
-    return module, datamodule, [StageSwitch(stages, config.trainer.epochs, loss, config.seed)]
+    return module, datamodule, [StageSwitch(stages, config.trainer.epochs, loss, config.seed, counts)]

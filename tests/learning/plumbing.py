@@ -105,7 +105,7 @@ def in_stages(stages, epochs, *, dropout=0.2, loss=None):
     evenly = ResamplingPlan.selection(base)
     data = make_data(later=(stages.begins(epochs), evenly) if stages.draws_evenly else None)
     second = stages.loss(CrossEntropy(0.0), [100, 10, 40, 20, 5], module.model)
-    return module, data, StageSwitch(stages, epochs, second, seed=5)
+    return module, data, StageSwitch(stages, epochs, second, seed=5, class_counts=[20] * len(CLASSES))
 
 
 IN_STAGES = {

@@ -17,6 +17,7 @@ from sgexp.learning.losses import (
 )
 from sgexp.learning.losses.base import effective_number_weights
 from sgexp.learning.schema import GROUPS
+from sgexp.learning.stages import drw
 from sgexp.schema import build
 
 COUNTS = np.array([100, 10, 40, 0])
@@ -157,6 +158,72 @@ def test_ldam_is_the_published_formula():
     assert loss(torch.from_numpy(30 * cosines), labels).item() == pytest.approx(expected, rel=1e-5)
     margins_of_drawn = LDAM(0.5, 30.0, 0.0, class_counts=COUNTS).margins / 30
     np.testing.assert_allclose(margins_of_drawn[:3], 0.5 * (10 / COUNTS[:3]) ** 0.25, rtol=1e-6)
+
+
+def moved_by_the_papers(name, z, labels, n):
+    """Each paper's change of the logits (6, 4), in NumPy: what the softmax is then taken of."""
+    if name == "LogitAdjusted":
+        return z + 0.7 * np.log(n / n.sum())  # Menon et al., eq. 10
+    if name == "BalancedSoftmax":
+        return z + np.log(n)  # Ren et al., eq. 3
+    if name == "LDAM":  # Cao et al., eq. 13, on s cos
+        margin = 0.5 * (n / n.min()) ** -0.25
+        return z - 30 * margin[labels][:, None] * np.eye(4)[labels]
+    if name == "Seesaw":  # Wang et al., eqs. 3-7
+        s = softmax(z)
+        mitigation = np.minimum(1, (n[None] / n[labels][:, None]) ** 0.8)
+        compensation = np.maximum(1, (s / s[range(6), labels][:, None]) ** 2.0)
+        return z + np.log(mitigation * compensation)
+    return z
+
+
+SMOOTHED = {
+    "CrossEntropy": lambda share, n: CrossEntropy(share),
+    "Weighted": lambda share, n: Weighted(1.0, share, class_counts=n),
+    "ClassBalanced": lambda share, n: ClassBalanced(0.9, 0.0, share, class_counts=n),
+    "LogitAdjusted": lambda share, n: LogitAdjusted(0.7, share, class_counts=n),
+    "BalancedSoftmax": lambda share, n: BalancedSoftmax(share, class_counts=n),
+    "LDAM": lambda share, n: LDAM(0.5, 30.0, share, class_counts=n),
+    "Seesaw": lambda share, n: Seesaw(0.8, 2.0, share, class_counts=n),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTHED)
+def test_a_smoothed_label_is_szegedys_in_every_loss(name):
+    """-sum_k q_k log softmax_k of what the paper takes the softmax of, with q = 1 - 0.3 at the label + 0.3 / K."""
+    logits, labels = batch()
+    n, y = np.array([100.0, 10.0, 40.0, 2.0]), labels.numpy()
+    target = 0.7 * np.eye(4)[y] + 0.3 / 4
+    losses = -(target * np.log(softmax(moved_by_the_papers(name, numbers(logits), y, n)))).sum(1)
+    weights = {"Weighted": n.sum() / (4 * n), "ClassBalanced": 0.1 / (1 - 0.9**n)}.get(name, np.ones(4))
+    weights = weights * 4 / weights.sum() if name == "ClassBalanced" else weights
+    found = SMOOTHED[name](0.3, n).each(logits, labels).detach()
+    np.testing.assert_allclose(found, weights[y] * losses, rtol=1e-4)
+
+
+def test_ldam_with_deferred_reweighting_is_the_published_pair():
+    """Cao et al., sect. 3.3: from the second stage on LDAM times (1 - beta) / (1 - beta^n), mean 1 over the classes."""
+    n, labels, beta = np.array([256, 16, 81, 4]), batch()[1], 0.9999
+    cosines = np.random.default_rng(0).uniform(-1, 1, (6, 4))
+    moved = moved_by_the_papers("LDAM", 30 * cosines, labels.numpy(), n)
+    weights = (1 - beta) / (1 - beta**n)
+    weights *= 4 / weights.sum()
+    losses = -np.log(softmax(moved)[range(6), labels.numpy()])
+    second = drw(0.8, beta).loss(LDAM(0.5, 30.0, 0.0, class_counts=n), n)
+    assert second(torch.from_numpy(30 * cosines), labels).item() == pytest.approx((weights[labels] * losses).mean())
+
+
+def test_influence_is_equations_8_to_10_with_the_authors_class_weights():
+    """Park et al.: lambda_k / (||p - y||_1 ||h||_1), lambda_k proportional to 1 / n_k and K in all, 0.001 below."""
+    logits, labels = batch()
+    n, y = np.array([100.0, 10.0, 40.0, 2.0]), labels.numpy()
+    h = np.random.default_rng(1).uniform(0, 2, (6, 5))
+    p = softmax(numbers(logits))
+    influence = np.abs(p - np.eye(4)[y]).sum(1) * np.abs(h).sum(1)
+    class_weight = (1 / n) / (1 / n).sum() * 4
+    expected = class_weight[y] * 1000 / (influence + 1e-3) * -np.log(p[range(6), y])
+    loss = InfluenceBalanced(1000.0, 0.0, 0.0, class_counts=n)
+    np.testing.assert_allclose(loss.each(logits, labels, torch.from_numpy(h)).detach(), expected, rtol=1e-4)
 
 
 def test_seesaw_is_the_published_formula():

@@ -14,8 +14,11 @@ from sgexp.learning.losses.base import effective_number_weights
 from sgexp.learning.schema import CallbacksConfig
 from sgexp.learning.stages import Reweighted, Stages, crt, drs, drw, lws, probability_flow, trickle_down
 from sgexp.learning.trainer import make_trainer
+from sgexp.loading.augment import Augment
+from sgexp.loading.mixing import remix
+from sgexp.sampling.plan import ResamplingPlan
 from sgexp.schema import build
-from sgexp.tasks.corrections import corrected_twice
+from sgexp.tasks.corrections import corrected_twice, counts_shown
 
 from .plumbing import config, in_stages, weights
 
@@ -176,6 +179,41 @@ def test_the_run_folder_says_which_stage_which_epoch_was_and_judges_the_second(n
     assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["epoch"] >= BEGINS
 
 
+def test_what_mixes_by_frequency_goes_by_the_draws_of_its_stage(tmp_path):
+    """Remix gives the label to the rarer class, and where classes are drawn evenly there is none."""
+    module, data, switch = in_stages(drs(0.5), 4)
+    module.mixing = remix(1.0, 3.0, 0.5, class_counts=[60, 20, 6, 2, 1], seed=5)
+    data.mixing, seen = module.mixing, {}
+
+    class Keep(pl.Callback):
+        def on_train_batch_end(self, trainer, pl_module, *_):
+            seen[trainer.current_epoch] = pl_module.mixing.counts.tolist()
+
+    quiet = CallbacksConfig(progress=False)
+    trainer = make_trainer(config(epochs=4), tmp_path, callbacks=quiet, extra_callbacks=[switch, Keep()])
+    trainer.fit(module, datamodule=data)
+    assert seen == {0: [60, 20, 6, 2, 1], 1: [60, 20, 6, 2, 1], 2: [20] * 5, 3: [20] * 5}
+
+
+def test_priors_are_those_of_the_labels_that_are_shown():
+    """Drawn 30 times each 2, 10 times 76 and twice 78: half of the mirrored 76 are shown as 78, and the other way."""
+    plan = ResamplingPlan.selection(np.repeat([0, 1, 2], [30, 10, 2]))
+    class_of_row, classes = np.array([0, 1, 2]), [2, 76, 78]
+    plain = Augment("none", False, 0.0, 0.0, 0.0, 0.2, classes=classes, seed=1)
+    mirror = Augment("none", True, 0.0, 0.0, 0.0, 0.2, classes=classes, seed=1)
+    assert counts_shown(plan, class_of_row, 3, plain).tolist() == [30, 10, 2]
+    assert counts_shown(plan, class_of_row, 3, mirror).tolist() == [30, 6, 6]
+    labels = torch.from_numpy(class_of_row[plan.base])
+    shown = [mirror(torch.zeros(42, 1, 2, 2), labels, torch.arange(42), epoch)[1] for epoch in range(200)]
+    np.testing.assert_allclose(torch.bincount(torch.cat(shown)).numpy() / 200, [30, 6, 6], atol=0.5)
+    mirror.merge_mirror_images()
+    assert counts_shown(plan, class_of_row, 3, mirror).tolist() == [30, 10, 2]
+    alone = Augment("none", True, 0.0, 0.0, 0.0, 0.2, classes=[2, 76, 91], seed=1)
+    assert counts_shown(plan, class_of_row, 3, alone).tolist() == [30, 10, 2], (
+        "their partners are not among the classes"
+    )
+
+
 def test_stages_begin_within_the_training():
     assert Stages().begins(9) is None and Stages().record(9) == []
     assert [drs(start).begins(10) for start in (0.0, 0.44, 0.8, 1.0)] == [1, 4, 8, 9]
@@ -199,6 +237,7 @@ def test_every_choice_of_a_stage_is_built_and_says_its_name():
     ("choices", "sentences"),
     [
         (["sampler=random_over", "loss=class_balanced"], ["sampler and loss"]),
+        (["sampler=class_balanced", "loss=balanced_softmax"], ["sampler and loss"]),
         (["sampler=random_over", "stage=crt"], ["sampler and stage"]),
         (["loss=ldam", "stage=drw"], ["loss and stage"]),
         (["loss=ldam", "stage=crt"], []),

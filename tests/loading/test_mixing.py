@@ -134,6 +134,38 @@ def test_rare_partners_are_drawn_by_the_asked_power_of_their_frequency(power, sh
     np.testing.assert_allclose(drawn / drawn.sum(), shares, atol=0.02)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0, 2.0])
+def test_rare_partners_of_a_recipe_follow_how_often_its_candidates_are_drawn(power):
+    """A class is the foreground in proportion to n n^-power, with the n draws that the recipe makes of it an epoch."""
+    classes = np.repeat([0, 1, 2], [800, 150, 50])
+    rates = np.array([0.5, 1.0, 4.0])[classes]  # 400, 150 and 200 draws
+    drawn = np.zeros(3)
+    for epoch in range(8):
+        batches = PairedBatches(TrainingBatches(1000, 16, 5), classes, power, rates)
+        batches.set_epoch(epoch)
+        for batch in batches:
+            drawn += np.bincount(classes[[partner for _, partner in batch]], minlength=3)
+    expected = np.array([400, 150, 200.0]) ** (1 - power)
+    np.testing.assert_allclose(drawn / drawn.sum(), expected / expected.sum(), atol=0.02)
+
+
+def test_rectangles_lie_about_middles_that_are_anywhere_with_the_published_sides():
+    """CutMix, sect. 3.1: r_x and r_y uniform over the picture, both sides sqrt(1 - share) of it, cut at its edge."""
+    mixed, *_ = mixed_by(cutmix(1.0, 1.0, class_counts=COUNTS, seed=3), n=3000, pixels=64)
+    whole, _, _, _ = mixed_by(mixup(1.0, class_counts=COUNTS, seed=3), n=3000, pixels=64)  # the shares before
+    pasted = mixed.patterns[:, 0] == torch.roll(torch.arange(3000), 1).float()[:, None, None]
+    for axis in (1, 2):
+        line = pasted.any(axis)
+        first = line.float().argmax(1)
+        last = 63 - line.flip(1).float().argmax(1)
+        inner = line.any(1) & (first > 0) & (last < 63)
+        side = 64 * (1 - whole.share).sqrt()
+        assert (line.sum(1)[inner] - side[inner]).abs().max() <= 1
+        small = line.any(1) & (side < 8)
+        middles = ((first + last + 1) / 128)[small]
+        assert small.sum() > 30 and stats.kstest(middles.numpy(), "uniform").pvalue > 0.01
+
+
 def test_partners_outside_of_the_own_share_are_read_once_and_pointed_to():
     read = []
 
