@@ -38,7 +38,8 @@ class Run:
     ``metrics``: part -> name -> figure; ``baselines``: name -> part -> name -> figure; ``counts``: part -> noun
     (samples, materials, families, classes) -> number. ``config``: dotted key -> value of the experiment, without its
     seed (empty in runs of versions that did not record it); ``experiment``: a hash that its seeds share; ``choices``:
-    config group -> the choice made of it.
+    config group -> the choice made of it. ``auxiliary``: "metrics" (what the run answered beside the space group) and
+    "constant" (what one answer for all would give) -> part -> name -> figure; empty where nothing was asked.
     """
 
     folder: Path
@@ -63,6 +64,7 @@ class Run:
     seconds: float | None
     memory_mb: float | None
     error: str
+    auxiliary: dict[str, dict[str, dict[str, Figure]]] = field(default_factory=dict)
 
     @property
     def page(self) -> str:
@@ -223,7 +225,15 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
         seconds=_seconds(record.get("wall_seconds"), "wall_seconds"),
         memory_mb=_number(record.get("peak_memory_mb"), "peak_memory_mb"),
         error=_text(record.get("error", ""), "error") or _pruned(record),
+        auxiliary=_auxiliary(record.get("auxiliary")),
     )
+
+
+def _auxiliary(value: Any) -> dict[str, dict[str, dict[str, Figure]]]:
+    if value is None:
+        return {}
+    told = _mapping(value, "auxiliary")
+    return {key: _figures_by_part(told.get(key, {}), f"auxiliary.{key}") for key in ("metrics", "constant")}
 
 
 def _pruned(record: Mapping[str, Any]) -> str:

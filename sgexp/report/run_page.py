@@ -16,12 +16,12 @@ from sgexp.evaluation.confusion import LEVELS
 from sgexp.evaluation.predictions import Predictions
 from sgexp.report.chart import Chart, symbol
 from sgexp.report.charts import charts
-from sgexp.report.collect import Run
+from sgexp.report.collect import ENDS, Figure, Run
 from sgexp.report.details import JUDGED, Details, PartDetails
 from sgexp.report.index_page import confidence_of
 from sgexp.report.leaderboard import cell, show
 from sgexp.report.rendering import render
-from sgexp.report.terminal import METRIC_TITLES
+from sgexp.report.terminal import AUXILIARY_TITLES, METRIC_TITLES, figure
 from sgexp.report.thumbnails import data_uri
 
 TOP = 5
@@ -33,6 +33,8 @@ def run_page(details: Details, inputs: str, plotly: str) -> str:
     figures = charts(details)
     judged, mixed = judged_stacks(details), mixed_samples(details)
     contents = [("figures", "Figures")] if run.metrics else []
+    beside = auxiliary_table(run)
+    contents += [("auxiliary", "Beside the group")] if beside[1] else []
     contents += [(chart.key, chart.title) for chart in figures]
     contents += [("confusion", "Confusion"), ("groups", "Every group")] if details.parts else []
     contents += [("gallery", "Right and wrong"), ("mixed", "Mixed samples"), ("config", "Settings")]
@@ -45,6 +47,7 @@ def run_page(details: Details, inputs: str, plotly: str) -> str:
         missing=details.missing if run.status == "finished" else [],
         contents=contents,
         summary=summary(run),
+        auxiliary=beside,
         confidence=confidence_of([run]),
         charts=figures,
         confusion=bool(details.parts),
@@ -89,6 +92,22 @@ def summary(run: Run) -> dict[str, Any]:
             for name, told in run.baselines.items()
         ],
     }
+
+
+def auxiliary_table(run: Run) -> tuple[list[str], list[list[str]]]:
+    """Return columns and rows of what was answered beside the space group, above one answer for all; maybe no rows."""
+    metrics, constant = run.auxiliary.get("metrics", {}), run.auxiliary.get("constant", {})
+    parts = [part for part in JUDGED if metrics.get(part)]
+    rows = []
+    for name, title in AUXILIARY_TITLES.items():
+        if any(name in metrics[part] for part in parts):
+            rows.append([title, *(_shown(metrics[part].get(name)) for part in parts)])
+            rows.append(["same for all", *(_shown(constant.get(part, {}).get(name)) for part in parts)])
+    return ["figure", *parts], rows
+
+
+def _shown(told: Figure | None) -> str:
+    return figure(None if told is None else dict(zip(ENDS, told, strict=True)))
 
 
 def group_table(details: Details, part: str) -> list[tuple[str, ...]]:

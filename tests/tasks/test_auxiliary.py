@@ -1,6 +1,7 @@
 """auxiliary=cell: a run trains and judges further answers, and its answers of the space group stay what they are."""
 
 import io
+import json
 
 import numpy as np
 import pytest
@@ -9,8 +10,14 @@ from sklearn.metrics import mean_absolute_error
 
 from sgexp.composition import Composer
 from sgexp.crystallography.groups import CRYSTAL_SYSTEMS, space_group
+from sgexp.errors import UserError
 from sgexp.evaluation.predictions import Predictions
+from sgexp.evaluation.schema import EvaluationConfig
 from sgexp.npz import load_npz
+from sgexp.report.collect import read_run
+from sgexp.report.details import read_details
+from sgexp.report.run_page import auxiliary_table as auxiliary_rows
+from sgexp.report.run_page import run_page
 from sgexp.report.terminal import auxiliary_table
 from sgexp.run_config import settled
 from sgexp.tasks.evaluate import evaluate
@@ -54,6 +61,21 @@ def test_the_run_shows_them(ended):
     Console(file=shown, width=80).print(auxiliary_table(ended[2]["auxiliary"]))
     value = ended[2]["auxiliary"]["metrics"]["test_family"]["length_error"]["value"]
     assert f"{value:.3f} [" in shown.getvalue() and "lengths, Å off" in shown.getvalue()
+
+
+def test_its_page_shows_them_and_a_page_of_another_run_no_such_table(ended, tmp_path):
+    _, run, record = ended
+    told = read_run(run.folder)
+    page = run_page(read_details(told, EvaluationConfig(resamples=100)), "0", "plotly.js")
+    value = record["auxiliary"]["metrics"]["test_material"]["angle_error"]["value"]
+    assert "Asked beside the space group" in page and f"{value:.3f} [" in page
+    assert auxiliary_rows(told)[1][1][0] == "same for all" and len(auxiliary_rows(told)[1]) == 8
+    written = result(run.folder)
+    (tmp_path / "result.json").write_text(json.dumps({k: v for k, v in written.items() if k != "auxiliary"}))
+    assert auxiliary_rows(read_run(tmp_path)) == (["figure"], [])
+    (tmp_path / "result.json").write_text(json.dumps(written | {"auxiliary": [1]}))
+    with pytest.raises(UserError, match="auxiliary is no mapping"):
+        read_run(tmp_path)
 
 
 def test_the_run_is_evaluated_again_as_any_other(ended, tmp_path):
