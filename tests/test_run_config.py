@@ -61,7 +61,7 @@ def test_naming_data_takes_dataset_size_and_simulation_from_the_command_line(com
     config = settle(composer, run, "dataset=smc19", "dataset.root=/data")
     assert config.dataset.root == "/data" and config.name == "default-on-smc19"
     config = settle(composer, run, "dataset.seed=2")
-    assert config.dataset.seed == 2 and config.dataset.materials == 2900
+    assert config.dataset.seed == 2 and config.dataset.materials == config.size.materials
 
 
 def test_where_data_lie_may_be_said_alone(composer, run):

@@ -33,7 +33,7 @@ RIGHT = "# Every sample once.\n# What is built.\n_target_: sgexp.sampling.plain.
             "its first line is no comment",
         ),
         ("sampler/own.yaml", RIGHT.replace("# What is built.\n", ""), "no comment explains _target_"),
-        ("sampler/own.yaml", RIGHT.replace("plain.Plain", "smote.Smote"), "it does not list cap, table, balance"),
+        ("sampler/own.yaml", RIGHT.replace("plain.Plain", "smote.Smote"), "it does not list features, run, cap"),
         ("sampler/own.yaml", RIGHT.replace("plain.Plain", "Nothing"), "is refused"),
         ("sampler/own.yaml", RIGHT + "a: [\n", "is not valid YAML"),
         ("experiment/own.yaml", "# @package _global_\n# Ours.\n# Typo.\nsede: 1\n", "did you mean 'seed'"),
