@@ -152,7 +152,7 @@ def refuse_contradictions(config: Config) -> None:
     """Refuse choices of different groups that cannot be together, as far as that needs no data and no device."""
     said = None
     if simulates(config):
-        said = checking.contradiction(config.simulation, "simulation") or _enlarged(config)
+        said = checking.contradiction(config.simulation, "simulation") or _enlarged(config) or _no_element(config)
     if said is None and getattr(config.split, "validation", None) == 0 and config.callbacks.patience:
         said = (
             f"callbacks.patience={config.callbacks.patience} waits for validation to improve, but split.validation=0: "
@@ -221,6 +221,19 @@ def _not_by_itself(config: Config, show: str) -> str | None:
 def simulates(config: Config) -> bool:
     """Say whether patterns are to be simulated, so that the simulation's settings have a meaning."""
     return config.task.simulates or config.dataset.simulates
+
+
+def _no_element(config: Config) -> str | None:
+    named = config.simulation.element_displacement
+    if not named:
+        return None
+    from sgexp.crystallography.elements import ATOMIC_NUMBERS
+
+    for symbol in named:
+        if symbol not in ATOMIC_NUMBERS:
+            what = f"simulation.element_displacement names '{symbol}', which is no symbol of an element"
+            return what + did_you_mean(symbol, ATOMIC_NUMBERS)
+    return None
 
 
 def _enlarged(config: Config) -> str | None:

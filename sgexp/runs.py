@@ -70,6 +70,7 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.detector": {"_target_": "sgexp.simulation.detector.Ideal"},
     "simulation.uvw": None,
     "simulation.mistilt_mrad": 0.0,
+    "simulation.element_displacement": {},
     "simulation.engine.placement": "exact",
     "simulation.engine.extent": False,
     "optimizer.nesterov": True,

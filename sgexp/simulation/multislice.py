@@ -92,7 +92,8 @@ class Multislice:
     ) -> ZonePattern:
         """Return the pattern of one zone: one frozen thermal configuration drawn with ``rng``, or atoms at rest."""
         grid = (config.grid, config.grid)
-        slab = protocol.displaced(protocol.cut_slab(crystal, zone, config), 0.0 if still else config.displacement, rng)
+        slab = protocol.cut_slab(crystal, zone, config)
+        slab = protocol.displaced(slab, 0.0 if still else protocol.rms_displacements(slab.numbers, config), rng)
         if self.extent:
             slab = namsa.extent_of_atoms(slab, crystal.name)
         if self.placement == "pixel":

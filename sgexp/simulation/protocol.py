@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.elements import ATOMIC_NUMBERS
 from sgexp.errors import ConfigError, DataError
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.schema import ProtocolConfig, SimulationConfig
@@ -300,11 +301,23 @@ def _interval(starts: Array, step: Array, size: Array) -> tuple[NDArray[np.int64
     return first.astype(np.int64), np.where(empty, first - 1, last).astype(np.int64)
 
 
-def displaced(slab: Slab, rms: float, rng: np.random.Generator) -> Slab:
-    """Return the slab with every atom displaced at random, ``rms`` Å along each axis: one frozen configuration."""
-    if rms == 0.0:
+def rms_displacements(numbers: NDArray[np.int64], config: ProtocolConfig) -> Array:
+    """Return the rms displacement along each axis of atoms with these numbers, (N,) in Å."""
+    rms: Array = np.full(len(numbers), config.displacement)
+    for symbol, own in config.element_displacement.items():
+        rms[numbers == ATOMIC_NUMBERS[symbol]] = own
+    return rms
+
+
+def displaced(slab: Slab, rms: float | Array, rng: np.random.Generator) -> Slab:
+    """Return the slab with every atom displaced at random, ``rms`` Å along each axis: one frozen configuration.
+
+    ``rms`` is one number, or (N,), one for each atom.
+    """
+    if not np.any(rms):
         return slab
-    moved = slab.positions + rms * rng.standard_normal(slab.positions.shape, dtype=np.float32)
+    widths = np.asarray(rms, dtype=np.float32).reshape(-1, 1)
+    moved = slab.positions + widths * rng.standard_normal(slab.positions.shape, dtype=np.float32)
     return Slab(slab.numbers, moved, slab.box, slab.slice_thickness, slab.slices)
 
 

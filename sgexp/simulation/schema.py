@@ -97,6 +97,7 @@ class ProtocolConfig:
     energies_per_material: int = bounded(1, low=1, high=100)
     aperture_edge: float = bounded(80.0, low=1.0, high=1e4)  # angstrom
     displacement: float = bounded(0.07, low=0.0, high=1.0)  # angstrom, rms along each axis
+    element_displacement: dict[str, float] = field(default_factory=dict)  # of single elements, symbol -> angstrom
     max_cell_edge: float | None = bounded(None, low=1.0, high=1000.0)  # angstrom; None: no limit (SMC-19: 10)
     uvw: list[list[int]] | None = bounded(None, low=-100, high=100)  # three beam directions; None: the protocol's
     seed: int = bounded(1, low=0, high=2**31 - 1)
@@ -125,6 +126,9 @@ class ProtocolConfig:
                 f"{key}.energies_per_material={self.energies_per_material}, but {key}.energies_kev lists "
                 f"{len(self.energies_kev)}: set size.energies_per_material to {len(self.energies_kev)} or less"
             )
+        for symbol, rms in self.element_displacement.items():
+            if not 0.0 <= rms <= 1.0:
+                return f"{key}.element_displacement gives {symbol} {rms:g} Å: give 0 to 1 Å (rms along each axis)"
         if self.uvw is not None and (len(self.uvw) != 3 or any(len(row) != 3 or not any(row) for row in self.uvw)):
             return f"{key}.uvw must list three beam directions, such as [[0,0,1],[1,1,0],[1,1,1]]: a sample has three"
         return None

@@ -62,6 +62,8 @@ class CBEDStack:
     q_pixel, q_max
         1/Å a pixel, and the radius of the band limit in 1/Å; (3, 2), along q_x and q_y, and (3,) where every pattern
         has a box of its own.
+    displacement, element_displacement
+        Rms displacement of atoms along each axis in Å, and of elements that have their own (stored as B, B_O ...).
     fallback
         (3,) bool: zones that the engine left to multislice, because their cells are too large for it.
     instrument
@@ -86,6 +88,7 @@ class CBEDStack:
     seed: int
     engine: str
     fallback: np.ndarray
+    element_displacement: dict[str, float] = field(default_factory=dict)
     instrument: dict[str, Any] = field(default_factory=dict)
     recorded: dict[str, Any] = field(default_factory=dict)
 
@@ -120,6 +123,7 @@ class CBEDStack:
             "thickness": self.thickness,
             "slice": self.slice_thickness,
             "B": 8.0 * np.pi**2 * self.displacement**2,
+            **{f"B_{symbol}": 8.0 * np.pi**2 * rms**2 for symbol, rms in self.element_displacement.items()},
             "seed": self.seed,
             "uvw": self.uvw,
             "parent": crystal.parent,
@@ -169,6 +173,7 @@ def simulate(
         q_pixel=config.grid / config.pixels / (config.box if own is None else own),
         q_max=engine.q_max(grid, box) if own is None else np.array([engine.q_max(grid, one) for one in own.tolist()]),
         displacement=config.displacement,
+        element_displacement=dict(config.element_displacement),
         seed=seed,
         engine=engine.name,
         fallback=np.array([one.engine != engine.name for one in made]),

@@ -9,6 +9,7 @@ scattering. With form factors that are sums of Gaussians both are sums of Gaussi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -44,27 +45,32 @@ def absorptive_form_factor(number: int, k_squared: Array, b: float) -> Array:
     return (weight / total * np.exp(-still * quarter) - weight / (total + 2.0 * b) * np.exp(-moved * quarter)).sum(-1)
 
 
-def diffuse_intensity(numbers: NDArray[np.int64], q: Array, b: float) -> Array:
-    """Return the single diffuse scattering sum_j f_j^2 (1 - exp(-B q^2 / 2)) over its integral, at |q|: Å^2.
+def diffuse_intensity(numbers: NDArray[np.int64], q: Array, b: Mapping[int, float]) -> Array:
+    """Return the single diffuse scattering sum_j f_j^2 (1 - exp(-B_j q^2 / 2)) over its integral, at |q|: Å^2.
 
+    ``b``: atomic number -> B in Å^2, at least one of them above 0.
     So it is the fraction of what is scattered diffusely that goes into a square of 1 / Å^2.
     """
-    radii, values = _diffuse_profile(tuple(np.sort(numbers).tolist()), b)
+    kinds, counts = np.unique(numbers, return_counts=True)
+    radii, values = _diffuse_profile(tuple((z, n, b[z]) for z, n in zip(kinds.tolist(), counts.tolist(), strict=True)))
     return np.interp(q, radii, values)
 
 
 @lru_cache(maxsize=64)
-def _diffuse_profile(numbers: tuple[int, ...], b: float) -> tuple[Array, Array]:
+def _diffuse_profile(atoms: tuple[tuple[int, int, float], ...]) -> tuple[Array, Array]:
     radii = np.linspace(0.0, _RADIUS, _STEPS)
     values = np.zeros(_STEPS)
-    for number in set(numbers):
-        values += numbers.count(number) * form_factor(number, radii**2) ** 2
-    values *= 1.0 - np.exp(-b * radii**2 / 2.0)
+    for number, count, b in atoms:
+        values += count * form_factor(number, radii**2) ** 2 * (1.0 - np.exp(-b * radii**2 / 2.0))
     return radii, values / np.trapezoid(2.0 * np.pi * radii * values, radii)
 
 
 def diffuse_background(
-    elastic: Tensor, numbers: NDArray[np.int64], absorbed: float, b: float, box: tuple[float, float]
+    elastic: Tensor,
+    numbers: NDArray[np.int64],
+    absorbed: float,
+    b: Mapping[int, float],
+    box: tuple[float, float],
 ) -> Tensor:
     """Return the diffuse background of a pattern, (Ny, Nx): single diffuse scattering, spread by the Bragg beams.
 

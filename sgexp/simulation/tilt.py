@@ -15,6 +15,7 @@ its harmonic n in s is the Laue zone n, at the transverse wave vectors G + n h.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,7 @@ from sgexp.simulation.schema import ProtocolConfig
 from sgexp.simulation.thermal import absorptive_form_factor, diffuse_background, smeared_form_factor
 
 Array = NDArray[np.float64]
+ByElement = Mapping[int, float]  # atomic number -> B = 8 pi^2 u^2 in Å^2; empty: atoms at rest
 
 _EDGE = 1e-6  # of a slice: atoms this close below a slice's face belong to the next one, as in ``potential``
 _POINTS_AT_ONCE = {
@@ -87,7 +89,7 @@ class Tilt:
         thickness asks for.
     thermal
         "none": atoms at rest; "debye_waller": smeared potentials; "einstein": these, absorption and the diffuse
-        background. The displacement is the protocol's.
+        background. Displacements are the protocol's, of each element its own where they say so.
     max_points
         Zones whose cell needs more points than this are left to multislice.
     """
@@ -126,10 +128,11 @@ class Tilt:
         rng: np.random.Generator,
     ) -> ZonePattern:
         """Return the pattern of one zone; ``rng`` moves the atoms of zones that are left to multislice."""
-        still = config.displacement == 0.0 or self.thermal == "none"
+        rms = protocol.rms_displacements(crystal.numbers, config)
+        still = self.thermal == "none" or not rms.any()
         if self.leaves(crystal, zone, config, energy_kev):
             return self.fallback.zone_pattern(crystal, zone, config, energy_kev, rng, still=still)
-        b = 0.0 if still else 8.0 * np.pi**2 * config.displacement**2
+        b = {} if still else dict(zip(crystal.numbers.tolist(), (8.0 * np.pi**2 * rms**2).tolist(), strict=True))
         cell, grid = self._cell(crystal, zone, config)
         slices = self._slices(zone, cell, grid, config, b)
         size, box = (config.grid, config.grid), (config.box, config.box)
@@ -170,12 +173,12 @@ class Tilt:
             self._cells[key] = self.plane_waves(crystal, zone, config)
         return self._cells[key]
 
-    def _slices(self, zone: protocol.Zone, cell: ZoneCell, grid: Grid, config: ProtocolConfig, b: float) -> Slices:
+    def _slices(self, zone: protocol.Zone, cell: ZoneCell, grid: Grid, config: ProtocolConfig, b: ByElement) -> Slices:
         """Return the slices of a zone, which all energies of a crystal share."""
         depth = protocol.depth(zone, config)
-        key = (zone.uvw, zone.axes.tobytes(), grid.shape, grid.limit, depth, b)
+        key = (zone.uvw, zone.axes.tobytes(), grid.shape, grid.limit, depth, *sorted(b.items()))
         if key not in self._cut:
-            absorb = self.thermal == "einstein" and b > 0.0
+            absorb = self.thermal == "einstein" and bool(b)
             self._cut[key] = cut(cell, grid, depth, self.max_slice, b, absorb)
         return self._cut[key]
 
@@ -226,7 +229,9 @@ def fast_size(least: float) -> int:
         size += 2
 
 
-def cut(cell: ZoneCell, grid: Grid, depth: float, most: float, b: float = 0.0, absorb: bool = False) -> Slices:
+def cut(
+    cell: ZoneCell, grid: Grid, depth: float, most: float, b: ByElement | None = None, absorb: bool = False
+) -> Slices:
     """Cut a slab of ``depth`` Å into slices of at most ``most`` Å that fit the repeat; the last one may be thinner."""
     layers = grid.shape[0]
     parts = layers * max(1, math.ceil(cell.repeat / most / layers - 1e-9))
@@ -249,7 +254,7 @@ def cut(cell: ZoneCell, grid: Grid, depth: float, most: float, b: float = 0.0, a
 
 
 def gratings(
-    cell: ZoneCell, grid: Grid, starts: Array, spans: Array, b: float = 0.0, absorptive: bool = False
+    cell: ZoneCell, grid: Grid, starts: Array, spans: Array, b: ByElement | None = None, absorptive: bool = False
 ) -> Tensor:
     """Return sum_G sum_j f_j(|G|) exp(2 pi i G.(r - r_j)) / area over the atoms in each [start, start + span).
 
@@ -263,9 +268,9 @@ def gratings(
     for number in np.unique(cell.numbers).tolist():
         places = cell.positions[cell.numbers == number]
         if absorptive:
-            factors = absorptive_form_factor(number, squared, b)
+            factors = absorptive_form_factor(number, squared, (b or {})[number])
         else:
-            factors = smeared_form_factor(number, squared, b) if b else form_factor(number, squared)
+            factors = smeared_form_factor(number, squared, b[number]) if b else form_factor(number, squared)
         factors = (factors * (squared < grid.limit**2) / cell.area).astype(np.float32)
         along_1 = np.exp(-2j * np.pi * places[:, :1] * h).astype(np.complex64)
         along_2 = np.exp(-2j * np.pi * places[:, 1:2] * k).astype(np.complex64)

@@ -43,7 +43,7 @@ def test_without_motion_nothing_is_absorbed_or_smeared():
 
 def test_all_that_is_absorbed_is_scattered_somewhere():
     q = np.hypot(*np.meshgrid(*[np.arange(-10.0, 10.0, 0.05)] * 2))
-    assert diffuse_intensity(np.array([14, 8, 8]), q, B).sum() * 0.05**2 == pytest.approx(1.0, abs=0.02)
+    assert diffuse_intensity(np.array([14, 8, 8]), q, {14: B, 8: B}).sum() * 0.05**2 == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.parametrize("pixels", [64, 256])
@@ -51,7 +51,7 @@ def test_the_background_keeps_the_middle_and_the_intensity(pixels):
     elastic = torch.zeros(pixels, pixels)
     elastic[pixels // 2, pixels // 2] = 0.9
     box = (pixels / 20.0,) * 2  # up to 10 1/Å
-    diffuse = diffuse_background(elastic, np.array([14]), 0.1, B, box)
+    diffuse = diffuse_background(elastic, np.array([14]), 0.1, {14: B}, box)
     assert float(diffuse.sum()) == pytest.approx(0.1, rel=0.05)
     ky, kx = np.meshgrid(*[(np.arange(pixels) - pixels // 2)] * 2, indexing="ij")
     weights = diffuse.numpy()
