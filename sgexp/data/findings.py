@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sgexp.crystallography.lattice import FAULTS, cell_faults
 from sgexp.data.audit import overlap
 from sgexp.data.catalog import BadSample, Catalog
 from sgexp.data.contents import Contents
@@ -97,6 +98,22 @@ def same_cells(catalog: Catalog, contents: Contents, split: Split) -> list[Findi
     if apart:
         found.append(Finding("names for one material", len(apart), says, False, tuple(apart[:EXAMPLES])))
     return found
+
+
+def unusable_cells(catalog: Catalog) -> list[Finding]:
+    """Return the samples whose cell cannot be learned: none given, one of no volume, or of another system."""
+    fault_N = cell_faults(catalog.cell, catalog.space_group)
+    rows = np.flatnonzero(fault_N)
+    if not len(rows):
+        return []
+    kinds = np.bincount(fault_N, minlength=len(FAULTS))[1:].tolist()
+    each = ", ".join(f"{count:,} {fault}" for count, fault in zip(kinds, FAULTS[1:], strict=True) if count)
+    words = tuple(
+        f"{_place(catalog, row)} group {catalog.space_group[row]}: {', '.join(f'{x:.4g}' for x in catalog.cell[row])}"
+        for row in rows[:EXAMPLES].tolist()
+    )
+    says = f"samples have a cell that auxiliary=cell cannot use ({each})"
+    return [Finding("unusable cells", len(rows), says, False, words)]
 
 
 def released_overlap(catalog: Catalog) -> list[Finding]:

@@ -70,6 +70,7 @@ def survey(catalog: Catalog, contents: Contents, split: Split, pixels_read: bool
         *findings.unreadable(catalog.bad, contents, catalog),
         *findings.copies(catalog, contents, split),
         *findings.same_cells(catalog, contents, split),
+        *findings.unusable_cells(catalog),
         *findings.released_overlap(catalog),
         *findings.split_overlap(catalog, split),
     ]

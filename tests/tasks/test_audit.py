@@ -10,7 +10,7 @@ import pytest
 
 from sgexp.data.catalog import build_catalog
 from sgexp.data.contents import read_contents
-from sgexp.data.findings import copies, same_cells
+from sgexp.data.findings import copies, same_cells, unusable_cells
 from sgexp.data.formats.smc19 import Writer
 from sgexp.data.split import TEST_MATERIAL, TRAIN, Split
 
@@ -25,9 +25,13 @@ def write(folder, part, materials, first):
     with Writer(folder / f"batch_{part}_0.h5") as writer:
         for index in range(materials):
             number = first + index
-            cell = [3 + number / 100, 4.0, 5.0]
+            group = GROUPS[number % 3]
+            cell = {
+                "abc_angstrom": [3 + number / 100, 4.0, 5.0],
+                "angles_degree": [90.0, 90 + 10 * (group != 62), 90.0],
+            }
             for energy in range(2):
-                facts = attributes(GROUPS[number % 3], f"mp-{number}", energy_keV=100 + 10 * energy, abc_angstrom=cell)
+                facts = attributes(group, f"mp-{number}", energy_keV=100 + 10 * energy, **cell)
                 writer.add(f"sample_{index}_{energy}", patterns(2 * number + energy), facts)
 
 
@@ -151,6 +155,19 @@ def test_several_processes_find_the_same(tmp_path):
     two = read_contents(catalog, tmp_path / "two", processes=2)
     assert np.array_equal(one.digest, two.digest) and np.array_equal(one.cell, two.cell)
     assert len(set(one.digest.tolist())) == len(catalog)
+
+
+def test_cells_of_another_crystal_system_are_told_and_do_not_count(clean, tmp_path):
+    """One of two orthorhombic samples with an angle of 100 degrees, one without a cell."""
+    with h5py.File(clean / "batch_test_0.h5", "a") as test:
+        test["sample_0_0"].attrs["angles_degree"] = np.full(3, np.nan)
+        test["sample_2_1"].attrs["angles_degree"] = [90.0, 100.0, 90.0]
+    catalog = build_catalog(clean, tmp_path / "cache", progress=False)
+    (told,) = unusable_cells(catalog)
+    assert told.count == len(told.examples) == 2 and not told.counts
+    assert "(1 have none, 1 are at odds with the crystal system)" in told.says
+    assert told.examples[1].endswith("batch_test_0.h5:sample_2_1 group 62: 3.17, 4, 5, 90, 100, 90")
+    assert not unusable_cells(catalog.take(np.flatnonzero(catalog.released == "train")))
 
 
 def test_copies_within_training_do_not_cross_the_split(messy, tmp_path):
