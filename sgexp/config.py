@@ -166,8 +166,31 @@ def refuse_contradictions(config: Config) -> None:
         said = _not_by_itself(config, show)
     if said is None and getattr(config.auxiliary, "lengths", None) is not None:
         said = _no_auxiliary(config)
+    if said is None and getattr(config.sampler, "simulates_crystals", False):
+        said = _no_new_crystals(config)
     if said is not None:
         raise ConfigError(said)
+
+
+def _no_new_crystals(config: Config) -> str | None:
+    sampler: Any = config.sampler
+    if not config.dataset.simulates:
+        return (
+            "sampler=physical makes new crystals from those of the data set, and files of patterns do not say where "
+            "the atoms are: choose dataset=crystals or dataset=cbed230, or sampler=smote"
+        )
+    if getattr(config.dataset, "keep", None) is not None:
+        return "sampler=physical and dataset=stream both make new crystals: choose dataset=crystals, or sampler=none"
+    if config.trainer.overfit_batches:
+        return "trainer.overfit_batches needs no new crystals: choose sampler=none"
+    if getattr(config.simulation, "target", "").endswith("blind.zones"):
+        neutral = {"zones": 3, "thickness": [1.0, 1.0], "rotate": False}
+        for name, value in neutral.items():
+            if getattr(sampler, name) != value:
+                return f"simulation=blind draws its own {name} for every sample: leave sampler.{name} out"
+    if config.simulation.uvw is not None and sampler.zones > 3:
+        return "simulation.uvw says along which zones, and sampler.zones asks for others: leave one of them out"
+    return None
 
 
 def _no_auxiliary(config: Config) -> str | None:

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from sgexp.errors import DataError
 
 PARTS = ("train", "validation", "test_material", "test_family")
+MADE = "made"
+"""What ``split.csv`` calls the part of samples made for training: trained on, and none of the data set's."""
 UNUSED = -1
 TRAIN, VALIDATION, TEST_MATERIAL, TEST_FAMILY = range(4)
 SPLIT_VERSION = 1

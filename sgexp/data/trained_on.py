@@ -15,10 +15,10 @@ import numpy as np
 
 from sgexp.data.catalog import Catalog
 from sgexp.data.proxy_families import is_proxy
-from sgexp.data.split import PARTS, TEST_FAMILY, TEST_MATERIAL, TRAIN, UNUSED, VALIDATION, Split, group_list
+from sgexp.data.split import MADE, PARTS, TEST_FAMILY, TEST_MATERIAL, TRAIN, UNUSED, VALIDATION, Split, group_list
 from sgexp.errors import DataError
 
-_SEEN = (PARTS[TRAIN], PARTS[VALIDATION])
+_SEEN = (PARTS[TRAIN], PARTS[VALIDATION], MADE)
 
 
 @dataclass(frozen=True)

@@ -387,10 +387,41 @@ class FamilyBalancedSampler(BalancingOnline):
     groups: str = one_of("even", "even", "families")
 
 
+@dataclass(kw_only=True)
+class PhysicalSampler(BalancedSampler):
+    """New crystals of small classes, simulated: how many, and in what they differ from the training crystals."""
+
+    target: ClassVar[str] = "sgexp.sampling.physical.Physical"
+    simulates_crystals: ClassVar[bool] = True
+
+    balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
+    budget: float = bounded(120.0, low=0.0)  # seconds of simulation, as recorded when each sample was made
+    substitute: float = bounded(0.75, low=0.0, high=1.0)  # share with other elements
+    jitter: float = bounded(0.05, low=0.0, high=0.5)  # angstrom, rms
+    energy: str = one_of("any", "any", "same")
+    zones: int = bounded(3, low=3, high=20)  # strongest reflections that three zones are drawn from
+    thickness: list[float] = bounded([1.0, 1.0], low=0.1, high=10.0)  # times the protocol's
+    rotate: bool = False  # in the plane of the pattern
+    enantiomorph: bool = True
+
+    def arguments(self) -> dict[str, Any]:
+        """Return what says how many; in what they differ is for the simulation."""
+        return {name: getattr(self, name) for name in ("balance", "cap", "table", "budget")}
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse a range of thicknesses that is none, beside what all samplers of this kind refuse."""
+        limits = self.thickness
+        if len(limits) != 2 or limits[0] > limits[1]:
+            listed = ", ".join(f"{value:g}" for value in limits)
+            return f"{key}.thickness=[{listed}] is no range: give {key}.thickness=[lowest,highest]"
+        return BalancedSampler.contradiction(self, key)
+
+
 GROUPS: dict[str, tuple[type, ...]] = {
     "sampler": (
         *(PlainSampler, RandomOverSampler, RandomUnderSampler, SmoteSampler),
         *(EnergyInterpolationSampler, CrossMaterialSampler, EmbeddingSmoteSampler, StagedSampler),
+        PhysicalSampler,
         *(BorderlineSmoteSampler, SvmSmoteSampler, KMeansSmoteSampler, AdasynSampler),
         *(NearMissSampler, ClusterCentroidsSampler, InstanceHardnessSampler),
         *(TomekLinksSampler, EnnSampler, RennSampler, AllKnnSampler, NeighbourhoodCleaningSampler),

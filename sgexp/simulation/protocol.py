@@ -122,6 +122,14 @@ def mistilted(zones: list[Zone], mrad: float, name: str, seed: int) -> list[Zone
     ]
 
 
+def turned(zone: Zone, crystal: Crystal, angle: float) -> Zone:
+    """Return the zone with its axes x and y turned about the beam by ``angle`` in rad."""
+    x, y, z = zone.axes
+    cos, sin = math.cos(angle), math.sin(angle)
+    axes = np.stack([cos * x + sin * y, cos * y - sin * x, z])
+    return replace(zone, axes=axes, y_dir=axes[1] @ np.linalg.inv(crystal.cell))
+
+
 def check_cell_edge(crystal: Crystal, config: ProtocolConfig) -> None:
     """Refuse a crystal with a cell edge at or above the limit that is set."""
     longest = float(crystal.abc.max())

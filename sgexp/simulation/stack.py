@@ -137,17 +137,25 @@ class CBEDStack:
 
 
 def simulate(
-    crystal: Crystal, config: ProtocolConfig, engine: Engine, energy_kev: float, seed: int | None = None
+    crystal: Crystal,
+    config: ProtocolConfig,
+    engine: Engine,
+    energy_kev: float,
+    seed: int | None = None,
+    turn: float = 0.0,
 ) -> CBEDStack:
     """Return the stack of one crystal at one energy; ``DataError`` when the crystal cannot be simulated.
 
     ``seed`` (default: the config's) fixes the thermal displacements together with the material's name, the zone and the
     energy, and all of the detector's randomness together with name and energy, so a sample's values do not depend on
-    what else is simulated, in which order, or by how many processes.
+    what else is simulated, in which order, or by how many processes. ``turn``: the angle in rad by which the crystal is
+    turned about the beam in all of its patterns.
     """
     protocol.check_sampling(config)
     seed = config.seed if seed is None else seed
     all_zones = zones_of(crystal, config, energy_kev, seed)
+    if turn:
+        all_zones = [protocol.turned(zone, crystal, turn) for zone in all_zones]
     grid, box = (config.grid, config.grid), (config.box, config.box)
     made = []
     for index, zone in enumerate(all_zones):

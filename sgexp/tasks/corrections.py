@@ -38,7 +38,7 @@ def second_stage(config: Config, data: Data, split: Split, plan: ResamplingPlan)
     if (stages.trains != "all" or stages.answers) and getattr(config.trainer, "strategy", "ddp") == "fsdp":
         raise ConfigError(f"stage={stages.name} keeps weights still, which trainer.strategy=fsdp cannot: take ddp")
     if stages.draws_evenly:
-        rows = split.rows("train")
+        rows = np.append(split.rows("train"), np.arange(len(split.part), len(data.catalog)))  # and those made for it
         evenly = RandomOver("majority", 1, {})
         plan = evenly.plan(data.catalog.space_group[rows], np.empty(len(rows)), None, config.seed).at_rows(rows)
     return SecondStage(stages, begins, plan)

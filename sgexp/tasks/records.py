@@ -16,7 +16,8 @@ from rich.markup import escape
 from sgexp.console import console
 from sgexp.data.audit import Audit
 from sgexp.data.calibration import calibration_of
-from sgexp.data.split import PARTS, Split
+from sgexp.data.catalog import Catalog
+from sgexp.data.split import MADE, PARTS, Split
 from sgexp.data.transforms import resize_area
 from sgexp.errors import DataError
 from sgexp.evaluation.predictions import Predictions
@@ -153,17 +154,22 @@ def checkpoint_to_judge(run: RunFolder) -> Path | None:
     return next((path for path in paths if path.exists()), None)
 
 
-def write_inputs(run: RunFolder, data: Data, split: Split, plan: ResamplingPlan, overlap: Audit) -> None:
-    """Record who trains and tests, what is drawn, what was set aside, and how the classes are distributed."""
-    catalog = data.catalog
+def write_inputs(
+    run: RunFolder, data: Data, split: Split, plan: ResamplingPlan, overlap: Audit, drawn: Catalog | None = None
+) -> None:
+    """Record who trains and tests, what is drawn, what was set aside, and how the classes are distributed.
+
+    ``drawn``: the catalog of the plan's rows, where it has rows behind the data's that were made for training.
+    """
+    catalog, every = data.catalog, drawn or data.catalog
     refuse_other_data(run, catalog.fingerprint, split)
-    parts = np.array(PARTS)[split.part]
-    columns = (catalog.path, catalog.key, catalog.material, catalog.family, catalog.space_group, catalog.energy_kev)
+    parts = np.append(np.array(PARTS)[split.part], [MADE] * (len(every) - len(catalog)))
+    columns = (every.path, every.key, every.material, every.family, every.space_group, every.energy_kev)
     header = ("row", "path", "key", "material", "family", "space_group", "energy_kev", "split")
-    rows = zip(*(column.tolist() for column in (np.arange(len(catalog)), *columns, parts)), strict=True)
+    rows = zip(*(column.tolist() for column in (np.arange(len(every)), *columns, parts)), strict=True)
     write_csv(run.path("split.csv"), header, rows)
     plan.save(run.path("plan.npz"))
-    counts = class_counts(data, split, plan)
+    counts = class_counts(data, split, plan, every)
     _write_classes(run.path("classes.csv"), counts)
     bad = [(sample.path, sample.key, sample.reason) for sample in catalog.bad]
     write_csv(run.path("set_aside.csv"), ("path", "key", "reason"), bad)
@@ -212,12 +218,12 @@ def stamps(data: Data, split: Split) -> list[str]:
     return found
 
 
-def class_counts(data: Data, split: Split, plan: ResamplingPlan) -> dict[str, np.ndarray]:
+def class_counts(data: Data, split: Split, plan: ResamplingPlan, drawn: Catalog | None = None) -> dict[str, np.ndarray]:
     """Return per group (length 231): families and materials in all, samples of each part, draws of an epoch."""
     catalog = data.catalog
     groups = catalog.space_group.astype(np.int64)
     counts = {part: np.bincount(groups[split.rows(part)], minlength=231) for part in PARTS}
-    counts["drawn"] = plan.counts(groups, 231)
+    counts["drawn"] = plan.counts((drawn or catalog).space_group.astype(np.int64), 231)
     for column in ("families", "materials"):
         names = catalog.family if column == "families" else catalog.material
         pairs = np.unique(np.stack([groups.astype(str), names.astype(str)]), axis=1)

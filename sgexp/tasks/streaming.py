@@ -12,7 +12,7 @@ from filelock import FileLock
 from sgexp.console import console, duration
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.stored import load_crystals, save_crystals
-from sgexp.data.schema import StreamDataset
+from sgexp.data.schema import CBED230Dataset, StreamDataset
 from sgexp.data.split import Split
 from sgexp.errors import DataError
 from sgexp.learning.gather import sum_over_ranks
@@ -61,6 +61,8 @@ def make_stream(config: Config, data: Data, split: Split, plans: list[Resampling
 
 def of_the_data_set(config: Config) -> list[Crystal]:
     """Return the data set's crystals, from a file where they have been made before."""
+    if isinstance(config.dataset, CBED230Dataset):
+        return build(config.dataset).crystals()
     recipe = json.dumps(build(config.dataset).recipe({})["crystals"], sort_keys=True)
     path = cache_folder(config) / "crystals" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.npz"
 

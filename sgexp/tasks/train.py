@@ -37,6 +37,7 @@ from sgexp.tasks.auxiliary import keep_answers, make_auxiliary, score_auxiliary
 from sgexp.tasks.corrections import SecondStage, corrected_twice, counts_shown, refuse_to_mix, second_stage
 from sgexp.tasks.feature_spaces import sampler_features
 from sgexp.tasks.forecast import announce
+from sgexp.tasks.physical import new_rows, record
 from sgexp.tasks.prepare import Data, cache_folder, prepare_data
 from sgexp.tasks.resuming import OtherData, lost, preempted
 from sgexp.tasks.scoring import predictions_of, score
@@ -107,20 +108,24 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
     overlap = audit(data.catalog, split)
     data = data.labelled(config.labels)
     console.print(f"[bold]split[/bold] {terminal.counts_line(split.counts())}")
-    plan = make_plan(config, data, split)
+    made = new_rows(config, data, split, run)
+    drawn = data if made is None else made.behind(data)
+    plan = make_plan(config, drawn, split, () if made is None else made.notes)
     plan = replace(plan, notes=(*plan.notes, *corrected_twice(config)))
-    second = second_stage(config, data, split, plan)
+    second = second_stage(config, drawn, split, plan)
     if run.writes:
         for note in terminal.shortened([*split.notes, *plan.notes]):
             console.print(note)
-        records.write_inputs(run, data, split, plan, overlap)
+        records.write_inputs(run, data, split, plan, overlap, drawn.catalog)
+        if made is not None:
+            record(run, made, len(data.catalog), records.write_csv)
         if second is not None:
             second.plan.save(run.path("plan_stage2.npz"))
             run.update(stages=second.stages.record(config.trainer.epochs))
 
     pl.seed_everything(config.seed, workers=True, verbose=False)
     stream = make_stream(config, data, split, [plan] if second is None else [plan, second.plan], run)
-    module, datamodule, switches = assemble(config, data, split, plan, second, stream)
+    module, datamodule, switches = assemble(config, drawn, split, plan, second, stream)
     trainer = make_trainer(
         config.trainer,
         run.folder,
@@ -135,7 +140,7 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
     )
     if run.writes and (own_share := own_share_note(config.trainer, module)):
         console.print(f"[yellow]{own_share}[/yellow]")
-    announce(trainer, module, datamodule, plan, data.store)
+    announce(trainer, module, datamodule, plan, drawn.store)
     if config.trainer.compile:
         module.model.compile()  # in place: checkpoints do not know of it
     checkpoint = processes.of_the_first(lambda: records.checkpoint_to_resume(run))
@@ -160,20 +165,23 @@ def experiment(config: Config, run: RunFolder, logger: RunLogger, requests: Stop
         keep_answers(run, judged)
         run.update(auxiliary=score_auxiliary(config, beside, split, judged, predictions))
     records.draw_examples(run, data, predictions, config.seed)
-    records.keep_gallery(run, data, predictions, plan, config.seed)
+    records.keep_gallery(run, drawn, predictions, plan, config.seed)
     run.update(**score(config, data, split, predictions))
     logger.results(run.record, predictions)
     return run.record
 
 
-def make_plan(config: Config, data: Data, split: Split) -> ResamplingPlan:
-    """Plan the draws of an epoch; the sampler is handed training rows and nothing else."""
-    rows = split.rows("train")
+def make_plan(config: Config, data: Data, split: Split, notes: tuple[str, ...] = ()) -> ResamplingPlan:
+    """Plan the draws of an epoch; the sampler is handed training rows and nothing else.
+
+    Rows of ``data`` behind those of the split were made for training. ``notes`` come before the sampler's own.
+    """
+    rows = np.append(split.rows("train"), np.arange(len(split.part), len(data.catalog)))
     sampler = build(config.sampler)
     features = sampler_features(config, data, split) if sampler.needs_features else None
     groups = data.catalog.family if getattr(sampler, "by_family", False) else data.catalog.material
     local = sampler.plan(data.catalog.space_group[rows], groups[rows], features, config.seed)
-    return replace(local.at_rows(rows), mix_in=getattr(config.sampler, "mix_in", "coded"))
+    return replace(local.at_rows(rows), notes=(*notes, *local.notes), mix_in=getattr(config.sampler, "mix_in", "coded"))
 
 
 def assemble(

@@ -261,7 +261,7 @@ def test_every_resampler_of_imbalanced_learn_for_numbers_is_a_choice():
     found = set()
     for package in (imblearn.over_sampling, imblearn.under_sampling, imblearn.combine):
         found |= set(package.__all__)
-    ours = {"energy_interpolation", "cross_material", "embedding_smote", "Staged"}
+    ours = {"energy_interpolation", "cross_material", "embedding_smote", "Staged", "Physical"}
     choices = [
         cls
         for cls in schema.GROUPS["sampler"]

@@ -1,0 +1,77 @@
+"""``sampler=physical`` against SMOTE and plain training at equal time, simulation included: docs/results.md.
+
+    python benchmarks/physical.py --output results/ --seeds 1 2 3 --budget 60
+
+Time is processor time: what a simulated crystal cost is recorded with it, and the cost of an epoch is measured on plain
+runs. Each treatment is given the same seconds in all, so that the one that simulates trains for fewer epochs. Beside it
+stands ``physical_steps``, with as many steps as the others and its simulation on top. The figures are those of the
+validation part, over all seeds, and what is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+from treatments import figures, table
+
+COMMON = ("size=small", "evaluation.baselines=[]", "logger=none", "callbacks.progress=false")
+
+
+def main() -> None:
+    """Measure a step, run what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--epochs", type=int, default=30, help="of those that do not simulate")
+    parser.add_argument("--draws", type=int, default=512, help="of an epoch")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of simulation")
+    parser.add_argument("--output", type=Path, required=True)
+    asked = parser.parse_args()
+    common = (*COMMON, f"trainer.epoch_draws={asked.draws}")
+    long, short = (seconds_of(asked.output, epochs, common) for epochs in (5, 2))
+    epoch = (long - short) / 3
+    fewer = max(2, round(asked.epochs - asked.budget / epoch))
+    print(f"an epoch: {epoch:.2f} s; budget {asked.budget:g} s = {asked.budget / epoch:.1f} epochs", file=sys.stderr)
+    made = ("sampler=physical", "sampler.balance=sqrt", f"sampler.budget={asked.budget:g}")
+    treatments: dict[str, tuple[tuple[str, ...], int]] = {
+        "plain": ((), asked.epochs),
+        "smote": (("sampler=smote", "sampler.balance=sqrt"), asked.epochs),
+        "random_over": (("sampler=random_over", "sampler.balance=sqrt"), asked.epochs),
+        "physical": (made, fewer),
+        "physical_steps": (made, asked.epochs),
+    }
+    for seed in asked.seeds:
+        for name, (words, epochs) in treatments.items():
+            train(asked.output, name, seed, (*words, *common, f"trainer.epochs={epochs}"))
+    folder = asked.output / "outputs" / "train"
+    print(f"{asked.epochs} epochs of {asked.draws} draws; physical {fewer}; seeds {asked.seeds}")
+    print(table({name: figures(folder, name, asked.seeds) for name in treatments}))
+
+
+def train(output: Path, name: str, seed: int, words: tuple[str, ...]) -> None:
+    """Train one treatment with one seed unless that is finished."""
+    for path in (output / "outputs" / "train").glob(f"????-??-??_??-??-??_{name}-????????*/result.json"):
+        record = json.loads(path.read_text())
+        if record["seed"] == seed and record["status"] == "finished":
+            return
+    words = (*words, f"seed={seed}", f"name={name}", f"output_dir={output / 'outputs'}")
+    data = os.environ.get("SGEXP_DATA", str(output / "data"))
+    subprocess.run([sys.executable, "-m", "sgexp", *words, f"data_dir={data}"], check=True, stdout=subprocess.DEVNULL)
+    print(f"{name}, seed {seed}: done", file=sys.stderr, flush=True)
+
+
+def seconds_of(output: Path, epochs: int, common: tuple[str, ...]) -> float:
+    """Return the processor seconds that a plain run of so many epochs takes."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    train(output / "timing" / str(epochs), "timing", 0, (*common, f"trainer.epochs={epochs}"))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+if __name__ == "__main__":
+    main()
