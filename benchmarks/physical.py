@@ -20,7 +20,7 @@ from pathlib import Path
 
 from treatments import figures, table
 
-COMMON = ("size=small", "evaluation.baselines=[]", "logger=none", "callbacks.progress=false")
+COMMON = ("evaluation.baselines=[]", "logger=none", "callbacks.progress=false")
 
 
 def main() -> None:
@@ -30,11 +30,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=30, help="of those that do not simulate")
     parser.add_argument("--draws", type=int, default=512, help="of an epoch")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of simulation")
+    parser.add_argument("--size", nargs="+", default=["size=small"], help="words on the data, such as size=tiny")
     parser.add_argument("--output", type=Path, required=True)
     asked = parser.parse_args()
-    common = (*COMMON, f"trainer.epoch_draws={asked.draws}")
-    long, short = (seconds_of(asked.output, epochs, common) for epochs in (5, 2))
-    epoch = (long - short) / 3
+    common = (*COMMON, *asked.size, f"trainer.epoch_draws={asked.draws}")
+    seconds_of(asked.output, 1, common)  # makes the data, where they are not there
+    long, short = (seconds_of(asked.output, epochs, common) for epochs in (6, 2))
+    epoch = (long - short) / 4
     fewer = max(2, round(asked.epochs - asked.budget / epoch))
     print(f"an epoch: {epoch:.2f} s; budget {asked.budget:g} s = {asked.budget / epoch:.1f} epochs", file=sys.stderr)
     made = ("sampler=physical", "sampler.balance=sqrt", f"sampler.budget={asked.budget:g}")

@@ -107,7 +107,7 @@ def test_killed_while_it_simulates_and_while_it_trains_it_ends_like_an_undisturb
     assert _lines(tmp_path / "two") > kept
     first = only_run(tmp_path / "one")
     assert (first / "new_crystals.csv").read_bytes() == (folder / "new_crystals.csv").read_bytes()  # seconds: cached
-    ends_like(folder, first)
+    ends_like(folder, first, "new_crystals.csv")
 
 
 def _lines(cwd):

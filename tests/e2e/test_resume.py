@@ -47,10 +47,10 @@ def disturb(signal_number, happened, cwd, *arguments):
     return end(process)
 
 
-def ends_like(folder, other):
-    """Assert that two runs left the same figures, predictions and history."""
+def ends_like(folder, other, *more):
+    """Assert that two runs left the same figures, predictions and history, and no file but the usual and ``more``."""
     assert result(folder)["status"] == "finished"
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == FILES
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {*FILES, *more}
     assert history(folder) == history(other)
     for name, values in arrays(folder / "predictions_test.npz").items():
         assert np.array_equal(values, arrays(other / "predictions_test.npz")[name]), name
