@@ -85,7 +85,7 @@ def main() -> None:
     print("left of hand: >= 90 % in", f"{np.mean(np.array(found['hand'] or [np.nan]) >= 0.9):.2f} of the cases")
     for name, engine in engines.items():
         ratio = engines["multislice"].milliseconds / engine.milliseconds
-        print(f"{name}: {engine.milliseconds:.1f} ms a pattern, {ratio:.2f} x as fast as multislice")
+        print(f"{name}: {engine.milliseconds:.1f} ms a pattern; multislice's time over it: ratio {ratio:.2f}")
 
 
 def outside_of(zone: protocol.Zone, config: Any) -> np.ndarray:
