@@ -1,6 +1,7 @@
 """``sampler=physical`` against SMOTE and plain training at equal time, simulation included: docs/results.md.
 
     python benchmarks/physical.py --output results/ --seeds 1 2 3 --budget 60
+    python benchmarks/physical.py --quick    # two treatments of the tiny size: whether it runs
 
 Time is processor time: what a simulated crystal cost is recorded with it, and the cost of an epoch is measured on plain
 runs. Each treatment is given the same seconds in all, so that the one that simulates trains for fewer epochs. Beside it
@@ -16,27 +17,37 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from treatments import figures, table
 
+QUICK = ["size=tiny", "evaluation.resamples=100"]
 COMMON = ("evaluation.baselines=[]", "logger=none", "callbacks.progress=false")
 
 
 def main() -> None:
-    """Measure a step, run what is missing, print the table."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=30, help="of those that do not simulate")
     parser.add_argument("--draws", type=int, default=512, help="of an epoch")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of simulation")
     parser.add_argument("--size", nargs="+", default=["size=small"], help="words on the data, such as size=tiny")
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
+    parser.add_argument("--quick", action="store_true", help="two treatments of the tiny size: whether it runs")
     asked = parser.parse_args()
+    if asked.quick:
+        asked.seeds, asked.epochs, asked.draws, asked.budget, asked.size = [1], 2, 40, 1.0, QUICK
+    with tempfile.TemporaryDirectory() as scratch:
+        asked.output = asked.output or Path(scratch)
+        compare(asked)
+
+
+def compare(asked: argparse.Namespace) -> None:
+    """Run what is missing of the treatments, and print the table."""
     common = (*COMMON, *asked.size, f"trainer.epoch_draws={asked.draws}")
-    seconds_of(asked.output, 1, common)  # makes the data, where they are not there
-    long, short = (seconds_of(asked.output, epochs, common) for epochs in (6, 2))
-    epoch = (long - short) / 4
+    epoch = 1.0 if asked.quick else seconds_of_an_epoch(asked.output, common)
     fewer = max(2, round(asked.epochs - asked.budget / epoch))
     print(f"an epoch: {epoch:.2f} s; budget {asked.budget:g} s = {asked.budget / epoch:.1f} epochs", file=sys.stderr)
     made = ("sampler=physical", "sampler.balance=sqrt", f"sampler.budget={asked.budget:g}")
@@ -47,6 +58,8 @@ def main() -> None:
         "physical": (made, fewer),
         "physical_steps": (made, asked.epochs),
     }
+    if asked.quick:
+        treatments = {name: treatments[name] for name in ("plain", "physical")}
     for seed in asked.seeds:
         for name, (words, epochs) in treatments.items():
             train(asked.output, name, seed, (*words, *common, f"trainer.epochs={epochs}"))
@@ -65,6 +78,13 @@ def train(output: Path, name: str, seed: int, words: tuple[str, ...]) -> None:
     data = os.environ.get("SGEXP_DATA", str(output / "data"))
     subprocess.run([sys.executable, "-m", "sgexp", *words, f"data_dir={data}"], check=True, stdout=subprocess.DEVNULL)
     print(f"{name}, seed {seed}: done", file=sys.stderr, flush=True)
+
+
+def seconds_of_an_epoch(output: Path, common: tuple[str, ...]) -> float:
+    """Return the processor seconds of one epoch of plain training."""
+    seconds_of(output, 1, common)  # makes the data, where they are not there
+    long, short = (seconds_of(output, epochs, common) for epochs in (6, 2))
+    return (long - short) / 4
 
 
 def seconds_of(output: Path, epochs: int, common: tuple[str, ...]) -> float:
