@@ -115,17 +115,17 @@ def point_symmetry(crystal):
 def test_a_pattern_has_the_point_symmetry_of_its_zone_and_no_more():
     """Along [001] of one crystal of each group without screws or glides along it: all rotations and mirrors that keep
     the beam are symmetries of the whole pattern (Buxton et al. 1976, Phil. Trans. R. Soc. A 281, 171), others not."""
-    seen, broken = 0, 0
+    seen, broken, compared = 0, 0, 0
     by_group = {}
     for crystal in load_library(copies=False, edition=1):
         if len(crystal) <= 16 and crystal.space_group in SYMMETRIC:
             by_group.setdefault(crystal.space_group, crystal)
-    assert len(by_group) >= 15
     for crystal in by_group.values():
         zone = along((0, 0, 1), crystal)
         cell = periodic_cell(zone_cell(crystal, zone.uvw, zone.axes), 12)
         if cell is None or cell.area > 60:
             continue
+        compared += 1
         grid = make_grid(cell, 1, 2.0)
         slices = cut(cell, grid, 5 * cell.repeat, 0.8)  # whole repeats
         k = np.array([0.043, 0.019])
@@ -147,7 +147,7 @@ def test_a_pattern_has_the_point_symmetry_of_its_zone_and_no_more():
             else:
                 assert r1 > 4e-3, (crystal.name, crystal.space_group, operation.round(2))
                 broken += 1
-    assert seen >= 30 and broken >= 10
+    assert compared >= 19 and seen >= 30 and broken >= 10
 
 
 def test_a_glide_plane_leaves_dark_lines_in_a_reflection_that_double_diffraction_lights():

@@ -38,7 +38,7 @@ def patterns(crystal, over, value, protocol="smc19", energy=100.0):
 
 def test_a_dose_counts_the_electrons_of_one_and_the_same_pattern(crystal):
     torch.set_num_threads(1)
-    config = Composer().check([*TINY]).simulation
+    config = Composer().check([*TINY, "simulation=smc19"]).simulation
     ideal = simulate(crystal, config, build(config.engine), 100.0).patterns
     few, many = (patterns(crystal, "dose", dose).patterns for dose in (1e3, 1e9))
     counts = few * 1e3
@@ -49,7 +49,7 @@ def test_a_dose_counts_the_electrons_of_one_and_the_same_pattern(crystal):
 
 
 def test_a_tilt_of_none_is_the_protocol_and_a_larger_one_moves_further_from_it(crystal):
-    config = Composer().check([*TINY]).simulation
+    config = Composer().check([*TINY, "simulation=smc19"]).simulation
     ideal = simulate(crystal, config, build(config.engine), 100.0).patterns
     none, little, much = (patterns(crystal, "tilt", angle).patterns for angle in (0.0, 1.0, 5.0))
     np.testing.assert_array_equal(none, ideal)

@@ -2,6 +2,8 @@ import gemmi
 import numpy as np
 import pytest
 import torch
+from abtem.parametrizations import LobatoParametrization, PengParametrization
+from ase.data import chemical_symbols
 from scipy.special import j0
 
 from sgexp.errors import DataError
@@ -69,6 +71,18 @@ def test_form_factors_follow_the_x_ray_ones_by_the_mott_bethe_relation():
         k = np.array([0.6, 1.0, 2.0])
         x_ray = np.array([gemmi.Element(number).it92.calculate_sf((value / 2) ** 2) for value in k])
         assert form_factor(number, k**2) == pytest.approx(0.023934 * (number - x_ray) / (k / 2) ** 2, rel=0.03)
+
+
+def test_form_factors_are_those_of_other_tables():
+    """Lobato and Van Dyck (2014) and Peng et al. (1996), as abTEM has them, 0.2 to 2.5 1/angstrom, all 98 elements."""
+    k_squared = np.linspace(0.2, 2.5, 24) ** 2
+    for table in (LobatoParametrization(), PengParametrization()):
+        apart = []
+        for number in range(1, 99):
+            theirs = np.asarray(table.scattering_factor(chemical_symbols[number])(k_squared))
+            apart.append(np.abs(form_factor(number, k_squared) / theirs - 1).max())
+        assert np.median(apart) < 0.02
+        assert np.mean(np.array(apart) < 0.05) > 0.9 and max(apart) < 0.12  # heavy alkali metals differ most
 
 
 def test_one_atom_has_the_hankel_transform_of_its_form_factor():
