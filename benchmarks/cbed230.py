@@ -39,8 +39,10 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="of the training materials")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
-    parser.add_argument("--quick", action="store_true", help="sixty materials, two batches: whether it runs")
+    parser.add_argument("--quick", action="store_true", help="sixty materials, two batches, one share: whether it runs")
     arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.shares = [1.0]
     if arguments.freeze:
         freeze(arguments.freeze)
         return
