@@ -10,12 +10,12 @@ import pytest
 import spglib
 import torch
 
+from sgexp.composition import Composer
 from sgexp.crystallography.population import make_population
 from sgexp.data.growing import ROWS, GrowingStore
 from sgexp.data.transforms import Transform
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.schema import build
-from sgexp.simulation.schema import SimulationConfig
 from sgexp.simulation.variants import kind
 from sgexp.tasks.physical import recipe_of
 
@@ -69,7 +69,7 @@ def _remake(rows, judged):
     (found,) = Path(os.environ["SGEXP_DATA"]).glob(f"cache/new_crystals/*/{ROWS}")
     cache = found.parent
     store = GrowingStore(cache, (3, 32, 32))
-    config = SimulationConfig(grid=64, box=25.0, pixels=32)
+    config = Composer().check(["size=tiny"]).simulation
     patterns = torch.from_numpy(recipe.stack(crystal, config, build(config.engine)).patterns)
     coded = Transform("log", 0.25, 32, True).encode(patterns[None])[0].to(torch.float16).numpy()
     stored = np.fromfile(cache / "patterns.bin", "<f2").reshape(-1, 3, 32, 32)
