@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import Table, machine
+from common import Table, machine, r1
 from fidelity import SHOWN, inverse, symmetrised
 
 from sgexp.composition import Composer
@@ -25,6 +25,7 @@ from sgexp.crystallography.population import make_population
 from sgexp.errors import DataError
 from sgexp.schema import build
 from sgexp.simulation import protocol
+from sgexp.simulation.physics import wavelength
 
 KEV = 150.0
 ENGINES = {"multislice": "simulation=smc19", "coarse": "simulation=quick", "fine": "simulation/engine=tilt"}
@@ -72,11 +73,13 @@ def main() -> None:
             outside = outside_of(zone, engines["fine"].config)
             patterns = {name: engine.of(crystal, zone) for name, engine in engines.items()}
             for name in ("coarse", "multislice"):
-                found[f"R1 {name}"].append(r1(patterns[name], patterns["fine"], outside))
+                found[f"R1 {name}"].append(r1(patterns[name][outside], patterns["fine"][outside]))
             if index == 0:
                 for name, other in (("hand", inverse(crystal)), ("super", symmetrised(crystal))):
                     if other is not None:
-                        ours = [r1(engines[e].of(other, zone), patterns[e], outside) for e in ("coarse", "fine")]
+                        ours = [
+                            r1(engines[e].of(other, zone)[outside], patterns[e][outside]) for e in ("coarse", "fine")
+                        ]
                         found[name] += [ours[0] / ours[1]] if ours[1] >= SHOWN else []
     table = Table(("", 16), ("count", 6), ("median", 8), ("10 %", 8), ("90 %", 8))
     for name, values in found.items():
@@ -90,15 +93,8 @@ def main() -> None:
 
 def outside_of(zone: protocol.Zone, config: Any) -> np.ndarray:
     """Return the frequencies (N, N) that the direct disk does not reach."""
-    from sgexp.simulation.physics import wavelength
-
     steps = (np.arange(config.grid) - config.grid // 2) / config.box
     return np.hypot(steps[:, None], steps[None]) > zone.semi_angle / wavelength(KEV) + 3.0 / config.aperture_edge
-
-
-def r1(ours: np.ndarray, reference: np.ndarray, seen: np.ndarray) -> float:
-    """Compare where ``seen``."""
-    return float(np.abs(ours - reference)[seen].sum() / reference[seen].sum())
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ Run = Callable[[int], None]
 """What is measured; it is told the round, 0 being the one that warms up."""
 
 
+def r1(ours: np.ndarray, reference: np.ndarray) -> float:
+    """Return sum |ours - reference| / sum reference, the R factor of two patterns."""
+    return float(np.abs(ours - reference).sum() / reference.sum())
+
+
 def machine(*packages: str) -> str:
     """Name the processor, the cores this process may use, how busy they are now, and versions."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

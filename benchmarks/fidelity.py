@@ -25,7 +25,7 @@ from dataclasses import replace
 import numpy as np
 import spglib
 import torch
-from common import Table, machine
+from common import Table, machine, r1
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.groups import SPACE_GROUPS
@@ -70,13 +70,11 @@ class Measures:
 
     def r1(self, ours: np.ndarray, reference: np.ndarray) -> float:
         """Compare what is outside the direct disk."""
-        seen = self.scattered
-        return float(np.abs(ours - reference)[seen].sum() / reference[seen].sum())
+        return r1(ours[self.scattered], reference[self.scattered])
 
     def log_r1(self, ours: np.ndarray, reference: np.ndarray) -> float:
         """Compare what a network sees."""
-        first, second = log_coded(ours[self.inside]), log_coded(reference[self.inside])
-        return float(np.abs(first - second).sum() / second.sum())
+        return r1(log_coded(ours[self.inside]), log_coded(reference[self.inside]))
 
     def dose_r1(self, ours: np.ndarray, reference: np.ndarray) -> tuple[float, float]:
         """Compare the log code of counts, and tell how far two draws of the reference are apart."""

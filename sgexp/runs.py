@@ -203,7 +203,7 @@ def alive(record: Mapping[str, Any]) -> bool:
         try:
             os.kill(int(record["pid"]), 0)
         except PermissionError:
-            pass
+            pass  # it is there, and another user's
         except (OSError, KeyError, ValueError, TypeError, OverflowError):
             return False
         # Numbers are given again, in a container soon: the same number is the same process if it began then too.
