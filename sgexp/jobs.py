@@ -25,7 +25,7 @@ from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
 from sgexp.ranks import tell
 from sgexp.requeue import of_submitit
 from sgexp.run_config import resumed, settled
-from sgexp.runs import AUTO, SWEEP, config_hash
+from sgexp.runs import AUTO, config_hash, runs_of_sweep
 from sgexp.schema import plain
 from sgexp.sweeps.manifest import Job, Sweep, sweep_id
 from sgexp.sweeps.schema import LauncherConfig
@@ -169,28 +169,28 @@ def run_sweep(composer: Composer, arguments: Arguments, command: Sequence[str]) 
     from sgexp.sweeps.stopping import hearing, stopped
 
     own, jobs, how = listed(composer, arguments)
-    os.environ[SWEEP] = sweep_id(jobs)
-    composed = composer.compose(arguments.overrides, multirun=True)
-    check_hydra(composed)
-    sweep = Sweep(Path(str(composed.hydra.sweep.dir)), jobs, command)
-    sweep.options = [*arguments.config_options(), *own]
-    asked = {"retry_failed": how.retry_failed, "fresh": how.fresh}
-    if how.dry_run:
-        tell_jobs(sweep, sweep.plan(**asked))
-        return
-    with sweep.held():
-        chosen = sweep.plan(**asked)
-        sweep.write()
-        announce(sweep, chosen)
-        try:
-            with hearing():
-                for job, error in launched(composer, composed, sweep, chosen):
-                    if job.number not in sweep.closed:
-                        sweep.close_as(job, error)
-                        say(ending(job, len(jobs)))
-        except KeyboardInterrupt as interrupt:
-            done = f"{sweep.count('finished')} of {len(sweep.distinct)} jobs are finished"
-            raise stopped(interrupt, done, sweep.typed) from None
+    with runs_of_sweep(sweep_id(jobs)):
+        composed = composer.compose(arguments.overrides, multirun=True)
+        check_hydra(composed)
+        sweep = Sweep(Path(str(composed.hydra.sweep.dir)), jobs, command)
+        sweep.options = [*arguments.config_options(), *own]
+        asked = {"retry_failed": how.retry_failed, "fresh": how.fresh}
+        if how.dry_run:
+            tell_jobs(sweep, sweep.plan(**asked))
+            return
+        with sweep.held():
+            chosen = sweep.plan(**asked)
+            sweep.write()
+            announce(sweep, chosen)
+            try:
+                with hearing():
+                    for job, error in launched(composer, composed, sweep, chosen):
+                        if job.number not in sweep.closed:
+                            sweep.close_as(job, error)
+                            say(ending(job, len(jobs)))
+            except KeyboardInterrupt as interrupt:
+                done = f"{sweep.count('finished')} of {len(sweep.distinct)} jobs are finished"
+                raise stopped(interrupt, done, sweep.typed) from None
     table.show(sweep)
     if left := sweep.sentence():
         raise UserError(f"{left}; {sweep.path} tells more")

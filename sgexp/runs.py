@@ -217,6 +217,19 @@ def slurm_start(environment: Mapping[str, str] | None = None) -> list[str] | Non
     return [env["SLURM_JOB_ID"], env.get("SLURM_RESTART_COUNT", "0")] if env.get("SLURM_JOB_ID") else None
 
 
+@contextlib.contextmanager
+def runs_of_sweep(name: str) -> Iterator[None]:
+    """Have the runs that the body makes, and the processes that it starts, belong to a sweep; the next ones do not."""
+    before = os.environ.get(SWEEP)
+    os.environ[SWEEP] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(SWEEP)
+        if before is not None:
+            os.environ[SWEEP] = before
+
+
 def this_process() -> dict[str, Any]:
     """Return what tells later, and elsewhere, whether this process still lives (see `alive`)."""
     pid = os.getpid()

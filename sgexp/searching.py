@@ -6,7 +6,6 @@ What of it needs the command's words and Hydra is here; the trials themselves ar
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from sgexp.composition import Composer, check_hydra
 from sgexp.console import console
 from sgexp.errors import ConfigError, UserError
 from sgexp.jobs import Runner, config_checked, described
-from sgexp.runs import SWEEP, config_hash
+from sgexp.runs import config_hash, runs_of_sweep
 from sgexp.schema import plain
 from sgexp.search import best, record
 from sgexp.search.schema import SearchConfig
@@ -47,33 +46,33 @@ def run_search(composer: Composer, arguments: Arguments, command: Sequence[str],
     from sgexp.search.trials import Search
 
     plan, own, how = planned(composer, arguments, composed)
-    os.environ[SWEEP] = plan.id
-    composed = composer.compose(arguments.overrides, multirun=True)  # its folder is named after the search
-    check_hydra(composed)
+    with runs_of_sweep(plan.id):
+        composed = composer.compose(arguments.overrides, multirun=True)  # its folder is named after the search
+        check_hydra(composed)
 
-    def describe(number: int, overrides: Sequence[str]) -> Job:
-        return described(number, overrides, config_checked(composer, [*own, *overrides]))
+        def describe(number: int, overrides: Sequence[str]) -> Job:
+            return described(number, overrides, config_checked(composer, [*own, *overrides]))
 
-    folder = Path(str(composed.hydra.sweep.dir))
-    if how.dry_run:
-        tell(plan, folder)
-        return
-    search: Search | None = None
-    try:
-        search = Search(folder, plan, command, describe)
-        search.options = [*arguments.config_options(), *own]
-        runner: Any = Runner(search)
-        runner.search = lambda: search.run(how.jobs)  # type: ignore[union-attr]
-        composer.sweeper(composed, runner).sweep(arguments.overrides)
-    except KeyboardInterrupt as interrupt:
-        assert search is not None
-        raise stopped(interrupt, search.summary(), search.typed) from None
-    except STORAGE_ERRORS as error:
-        said = without_password(str(error).strip().partition("\n")[0])
-        raise UserError(
-            f"the search's storage cannot be used any more ({type(error).__name__}: {said}); run folders are as they "
-            "were, and the same command goes on"
-        ) from error
+        folder = Path(str(composed.hydra.sweep.dir))
+        if how.dry_run:
+            tell(plan, folder)
+            return
+        search: Search | None = None
+        try:
+            search = Search(folder, plan, command, describe)
+            search.options = [*arguments.config_options(), *own]
+            runner: Any = Runner(search)
+            runner.search = lambda: search.run(how.jobs)  # type: ignore[union-attr]
+            composer.sweeper(composed, runner).sweep(arguments.overrides)
+        except KeyboardInterrupt as interrupt:
+            assert search is not None
+            raise stopped(interrupt, search.summary(), search.typed) from None
+        except STORAGE_ERRORS as error:
+            said = without_password(str(error).strip().partition("\n")[0])
+            raise UserError(
+                f"the search's storage cannot be used any more ({type(error).__name__}: {said}); run folders are as "
+                "they were, and the same command goes on"
+            ) from error
     console.print(f"[bold]search {plan.id}[/bold] {search.summary()}")
     made = record.read(search.path)
     table.show(made)

@@ -37,6 +37,19 @@ def made_data(tmp_path_factory):
         os.environ["SGEXP_DATA"] = before
 
 
+@pytest.fixture(autouse=True)
+def left_as_found(made_data):
+    """Have no test leave a word in the environment that makes the next one's runs part of a sweep or of a cluster."""
+    telling = ("SGEXP_", "SLURM_", "LSB_", "JSM_", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "HYDRA_")
+    before = {name: value for name, value in os.environ.items() if name.startswith(telling)}
+    yield
+    after = {name: value for name, value in os.environ.items() if name.startswith(telling)}
+    for name in after:
+        del os.environ[name]
+    os.environ.update(before)
+    assert after == before
+
+
 @pytest.fixture(scope="session")
 def root():
     """The checkout that the tests belong to."""

@@ -49,7 +49,8 @@ class StopRequests:
         finally:
             self._set_deadline(0.0)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if signal.getsignal(number) == self._hear:  # else who asked for another start is deaf to its end
+                    signal.signal(number, handler)
 
     @contextmanager
     def named(self) -> Iterator[None]:

@@ -78,8 +78,16 @@ def in_folder(config: Config) -> tuple[RunFolder, dict[str, Any]]:
     with interrupts_later():  # a run folder is made whole
         run = records.open_run(config)
     heartbeat.farewell = partial(lost, run)
+    with requests.listening():  # to the very end: clusters repeat themselves
+        return recorded(config, run, logger, requests)
+
+
+def recorded(
+    config: Config, run: RunFolder, logger: RunLogger, requests: StopRequests
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Do the work of a run, and say in its folder, its log and one sentence how it ended."""
     try:
-        with requests.listening(), logger.ending(), run.recording(**records.identity(config)), requests.named():
+        with logger.ending(), run.recording(**records.identity(config)), requests.named():
             console.print(terminal.config_tree(plain(config)))
             console.print(f"[bold]run folder[/bold] {run.folder}")
             if run.writes:
