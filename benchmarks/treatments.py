@@ -1,11 +1,17 @@
-"""Every treatment of the imbalance against plain training, with equal numbers of steps, on one split: docs/results.md.
+"""Every treatment of the imbalance against plain training, in equal numbers of steps: evidence for docs/results.md.
 
-    python benchmarks/treatments.py --output results/                            # screen all, one seed, by validation
-    python benchmarks/treatments.py --output results/ --only plain smote mixup --seeds 1 2 3 4 5
-    python -m sgexp task=compare task.part=validation output_dir=results/outputs   # paired, corrected
+    python benchmarks/treatments.py --output results/            # all of it: about three hours on two idle cores
+    python benchmarks/treatments.py --output results/ --steps screen --only plain smote mixup
 
-Each treatment is a sweep of the real command over the seeds; what is finished is not run again, so the script may be
-stopped and started again. It prints figures of the validation part alone: the test is for the few that are confirmed.
+1. `curve`: plain training for 12, 24, 48 and 96 epochs, to see whether 24 are enough.
+2. `screen`: every treatment once, by validation alone.
+3. `confirm`: plain training, SMOTE and the five others with the best macro-F1 of the screening, five seeds each; by
+   validation alone.
+4. `test`: these against plain training on the two tests, which nothing before has looked at. Paired, and corrected by
+   Holm's method.
+
+The data are those of the default run at 32 pixels; half of the crystals judge, so that small effects can be found. Each
+training is the real command; what is finished is not run again, so the script may be stopped and started again.
 """
 
 from __future__ import annotations
@@ -16,12 +22,20 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-# As many draws an epoch for all: a plan that balances to the largest group has sixteen times as many.
-STEPS = ("trainer.epoch_draws=1757", "evaluation.baselines=[]", "logger=none")
+from sgexp.console import progress
+
+DATA = ("size.train_pixels=32", "split.validation=0.15", "split.test_material=0.15", "split.test_family=0.2")
+# As many draws an epoch for all as training crystals: a plan that balances to the largest group has many more.
+STEPS = ("trainer.epochs=24", "trainer.epoch_draws=2871", "evaluation.baselines=[]", "logger=none")
+SEEDS = (1, 2, 3, 4, 5)
+MOST_PROMISING = 5
+CURVE = (12, 24, 48, 96)
 TREATMENTS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "mixup": ("mixing=mixup",),
@@ -51,45 +65,110 @@ TREATMENTS: dict[str, tuple[str, ...]] = {
     "m_per_class": ("sampler=m_per_class",),
     "drs": ("stage=drs",),
     "random_under": ("sampler=random_under",),
+    "staged": ("sampler=staged",),
+    "cross_material": ("sampler=cross_material",),
+    "tau_0.5": ("loss=logit_adjusted", "loss.tau=0.5"),
+    "mixup_balanced_softmax": ("mixing=mixup", "loss=balanced_softmax"),
 }
 QUICK = ("size=tiny", "trainer.epochs=1", "trainer.epoch_draws=40", "evaluation.resamples=100")
 FIGURES = ("top1", "top5", "balanced_accuracy", "macro_f1")
+PARTS = ("validation", "test_material", "test_family")
 
 
 def main() -> None:
-    """Run what is missing, then print the table."""
+    """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--steps", nargs="+", default=["curve", "screen", "confirm", "test"], metavar="STEP")
     parser.add_argument("--only", nargs="+", default=list(TREATMENTS), choices=list(TREATMENTS), metavar="NAME")
+    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, of one thread each")
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
     parser.add_argument("--quick", action="store_true", help="two treatments of the tiny size: whether it runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        output = arguments.output or Path(scratch)
-        names, more = (["plain", "mixup"], QUICK) if arguments.quick else (arguments.only, ())
-        for name in names:
-            train(name, arguments.seeds, output, more)
-        print(table({name: figures(output / "outputs" / "train", name, arguments.seeds) for name in names}))
+        laboratory = Laboratory((arguments.output or Path(scratch)).resolve(), arguments.jobs, arguments.quick)
+        names = ["plain", "mixup"] if arguments.quick else arguments.only
+        if "curve" in arguments.steps and not arguments.quick:
+            print(laboratory.curve(), end="\n\n")
+        screened = laboratory.screened(names)
+        if "screen" in arguments.steps:
+            print(table(screened), end="\n\n")
+        if "confirm" not in arguments.steps and "test" not in arguments.steps:
+            return
+        chosen = confirmed(screened)
+        seeds = SEEDS[:2] if arguments.quick else SEEDS
+        laboratory.train({name: TREATMENTS[name] for name in chosen}, seeds)
+        for part in PARTS if "test" in arguments.steps else PARTS[:1]:
+            print(laboratory.against_plain(part, chosen, seeds), end="\n\n")
 
 
-def train(name: str, seeds: list[int], output: Path, more: tuple[str, ...]) -> None:
-    """Train one treatment with every seed that is missing."""
-    words = [*TREATMENTS[name], *STEPS, *more, f"name={name}", f"output_dir={output / 'outputs'}"]
-    words += [f"data_dir={os.environ.get('SGEXP_DATA', output / 'data')}", f"seed={','.join(map(str, seeds))}"]
-    print(f"{name}, seeds {seeds}", file=sys.stderr, flush=True)
-    subprocess.run([sys.executable, "-m", "sgexp", "-m", *words], check=True, stdout=subprocess.DEVNULL)
+class Laboratory:
+    """Trains what is missing below a folder, ``jobs`` at a time, and reads what is there."""
+
+    def __init__(self, folder: Path, jobs: int, quick: bool) -> None:
+        self.folder, self.jobs, self.more = folder, jobs, QUICK if quick else ()
+
+    def curve(self) -> str:
+        """Train the plain network for longer and longer; return a table of its validation figures."""
+        lengths = {f"plain_{epochs}_epochs": (f"trainer.epochs={epochs}",) for epochs in CURVE}
+        self.train(lengths, SEEDS[:1])
+        return table({name: self.figures(name, SEEDS[:1]) for name in lengths}, best_first=False)
+
+    def screened(self, names: Sequence[str]) -> dict[str, list[dict[str, dict[str, float]]]]:
+        """Train treatments with one seed; return their validation figures."""
+        self.train({name: TREATMENTS[name] for name in names}, SEEDS[:1])
+        return {name: self.figures(name, SEEDS[:1]) for name in names}
+
+    def train(self, treatments: dict[str, tuple[str, ...]], seeds: Sequence[int]) -> None:
+        """Train each treatment with each seed that is missing."""
+        wanted = [(name, words, seed) for seed in seeds for name, words in treatments.items()]
+        missing = [(name, words, seed) for name, words, seed in wanted if seed not in self.finished(name)]
+        with progress() as bar, ThreadPoolExecutor(self.jobs) as pool:
+            task = bar.add_task("trainings", total=len(missing))
+            for _ in pool.map(lambda job: self.train_one(*job), missing):
+                bar.advance(task)
+
+    def train_one(self, name: str, words: Sequence[str], seed: int) -> None:
+        """Train once, by the command."""
+        data = os.environ.get("SGEXP_DATA", self.folder / "data")
+        places = [f"name={name}", f"output_dir={self.folder / 'outputs'}", f"data_dir={data}", "resume=auto"]
+        command = [sys.executable, "-m", "sgexp", *DATA, *STEPS, *words, *self.more, *places, f"seed={seed}"]
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | ONE_THREAD)
+        if ended.returncode:
+            raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
+
+    def finished(self, name: str) -> dict[int, Path]:
+        """Return the folders of a treatment's finished runs by seed."""
+        # The whole name of a run's folder, DATE_TIME_NAME-HASH: "smote" is not "borderline_smote".
+        found = sorted((self.folder / "outputs" / "train").glob(f"????-??-??_??-??-??_{name}-????????*/result.json"))
+        records = [(json.loads(path.read_text()), path.parent) for path in found]
+        return {record["seed"]: folder for record, folder in records if record["status"] == "finished"}
+
+    def figures(self, name: str, seeds: Sequence[int]) -> list[dict[str, dict[str, float]]]:
+        """Return the validation figures of a treatment's runs with these seeds."""
+        found = self.finished(name)
+        return [json.loads((found[seed] / "result.json").read_text())["metrics"]["validation"] for seed in seeds]
+
+    def against_plain(self, part: str, names: Sequence[str], seeds: Sequence[int]) -> str:
+        """Return a Markdown table of ``task=compare``: treatments and what each differs from plain training by."""
+        runs = [self.finished(name)[seed] for name in names for seed in seeds]
+        answer = self.folder / f"compare_{part}.json"
+        words = [f"task.runs=[{','.join(map(str, runs))}]", "task.reference=plain", f"task.part={part}"]
+        words += ["task.figures=[macro_f1,top1]", f"task.json={answer}", f"output_dir={self.folder / 'outputs'}"]
+        subprocess.run([sys.executable, "-m", "sgexp", "task=compare", *words], check=True, stdout=subprocess.DEVNULL)
+        return comparison(part, json.loads(answer.read_text())["comparisons"])
 
 
-def figures(folder: Path, name: str, seeds: list[int]) -> list[dict[str, dict[str, float]]]:
-    """Return the validation figures of a treatment's runs with these seeds."""
-    # The whole name of a run's folder, DATE_TIME_NAME-HASH: "smote" is not "borderline_smote".
-    found = sorted(folder.glob(f"????-??-??_??-??-??_{name}-????????*/result.json"))
-    records = [json.loads(path.read_text()) for path in found]
-    kept = {record["seed"]: record["metrics"]["validation"] for record in records if record["status"] == "finished"}
-    return [kept[seed] for seed in seeds]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
-def table(found: dict[str, list[dict[str, dict[str, float]]]]) -> str:
+def confirmed(screened: dict[str, list[dict[str, dict[str, float]]]]) -> list[str]:
+    """Return plain training, SMOTE, and the most promising of the others by the macro-F1 of the screening."""
+    always = [name for name in ("plain", "smote") if name in screened]
+    others = sorted(set(screened) - set(always), key=lambda name: -mean_of(screened[name], "macro_f1")[0])
+    return always + others[:MOST_PROMISING]
+
+
+def table(found: dict[str, list[dict[str, dict[str, float]]]], best_first: bool = True) -> str:
     """Return a Markdown table: means over seeds with the mean interval over families, best macro-F1 first.
 
     The last column is the ratio of the macro-F1 to that of plain training, where that is among them.
@@ -97,10 +176,34 @@ def table(found: dict[str, list[dict[str, dict[str, float]]]]) -> str:
     lines = ["| treatment | " + " | ".join(FIGURES) + " | ratio to plain |", "|---" * (len(FIGURES) + 2) + "|"]
     means = {name: {key: mean_of(runs, key) for key in FIGURES} for name, runs in found.items()}
     plain = means["plain"]["macro_f1"][0] if "plain" in means else 0.0
-    for name in sorted(means, key=lambda name: -means[name]["macro_f1"][0]):
+    for name in sorted(means, key=lambda name: -means[name]["macro_f1"][0] if best_first else 0.0):
         cells = [f"{value:.3f} [{low:.2f}, {high:.2f}]" for value, low, high in means[name].values()]
         cells.append(f"{means[name]['macro_f1'][0] / plain:.2f}" if plain else "-")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def comparison(part: str, found: Sequence[dict]) -> str:
+    """Return a Markdown table of comparisons with plain training, best first."""
+    lines = [
+        f"| {part}: treatment | figure | treatment | plain | difference | p (Holm) | detectable | shown |",
+        "|---" * 8 + "|",
+    ]
+    signs = [(one, 1 if one["b"] == "plain" else -1) for one in found]
+    for one, sign in sorted(signs, key=lambda pair: (pair[0]["figure"], -pair[1] * pair[0]["difference"]["value"])):
+        name, value, plain = (
+            (one["a"], one["value_a"], one["value_b"]) if sign > 0 else (one["b"], one["value_b"], one["value_a"])
+        )
+        low, high = sorted((sign * one["difference"]["low"], sign * one["difference"]["high"]))
+        cells = [
+            name,
+            one["figure"],
+            f"{value:.3f}",
+            f"{plain:.3f}",
+            f"{sign * one['difference']['value']:+.3f} [{low:+.3f}, {high:+.3f}]",
+        ]
+        cells += [f"{one['p_holm']:.3f}", f"{one['detectable']:.3f}", "yes" if one["shown"] else "no"]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -3,7 +3,6 @@
 import csv
 import os
 import signal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,7 +32,7 @@ def table(folder, name="new_crystals.csv"):
 
 
 def test_new_crystals_are_told_of_and_made_again_from_the_table(tmp_path):
-    ended = command(*ASKED, cwd=tmp_path)
+    ended = command(*ASKED, cwd=tmp_path, env={"SGEXP_DATA": str(tmp_path / "data")})
     assert ended.code == 0, ended.err
     assert "new crystals in" in ended.words and "which cost" in ended.words
     one = only_run(tmp_path)
@@ -53,10 +52,10 @@ def test_new_crystals_are_told_of_and_made_again_from_the_table(tmp_path):
     for group in {int(row["space_group"]) for row in rows}:
         extra = sum(row["space_group"] == str(group) for row in rows)
         assert int(counts[group]["drawn"]) == int(counts[group]["train"]) + extra
-    _remake(rows, {row["material"] for row in judged})
+    _remake(rows, {row["material"] for row in judged}, tmp_path / "data")
 
 
-def _remake(rows, judged):
+def _remake(rows, judged, data):
     """Every row again from its line alone: the label by spglib, and none that is judged; one's patterns to the bit."""
     crystals = {crystal.name: crystal for crystal in make_population(60, 1)}
     held_out = {kind(crystals[name]) for name in judged}
@@ -66,7 +65,7 @@ def _remake(rows, judged):
         found = spglib.get_symmetry_dataset((crystal.cell, crystal.positions, crystal.numbers), symprec=0.01)
         assert found.number == int(row["space_group"]) and crystal.name == row["material"]
         assert crystal.name in crystals or kind(crystal) not in held_out
-    (found,) = Path(os.environ["SGEXP_DATA"]).glob(f"cache/new_crystals/*/{ROWS}")
+    (found,) = data.glob(f"cache/new_crystals/*/{ROWS}")
     cache = found.parent
     store = GrowingStore(cache, (3, 32, 32))
     config = Composer().check(["size=tiny"]).simulation
