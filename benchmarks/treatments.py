@@ -32,7 +32,7 @@ from sgexp.console import progress
 
 DATA = ("size.train_pixels=32", "split.validation=0.15", "split.test_material=0.15", "split.test_family=0.2")
 # As many draws an epoch for all as training crystals: a plan that balances to the largest group has many more.
-STEPS = ("trainer.epochs=24", "trainer.epoch_draws=2871", "evaluation.baselines=[]", "logger=none")
+STEPS = ("trainer.epochs=24", "trainer.epoch_draws=2871")
 SEEDS = (1, 2, 3, 4, 5)
 MOST_PROMISING = 5
 CURVE = (12, 24, 48, 96)
@@ -102,26 +102,29 @@ def main() -> None:
 
 
 class Laboratory:
-    """Trains what is missing below a folder, ``jobs`` at a time, and reads what is there."""
+    """Trains what is missing below a folder, ``jobs`` at a time, all with the words ``common``."""
 
-    def __init__(self, folder: Path, jobs: int, quick: bool) -> None:
-        self.folder, self.jobs, self.more = folder, jobs, QUICK if quick else ()
+    def __init__(self, folder: Path, jobs: int, quick: bool, common: Sequence[str] = (*DATA, *STEPS)) -> None:
+        self.folder, self.jobs = folder, jobs
+        self.common = (*common, "evaluation.baselines=[]", "logger=none")
+        self.last = QUICK if quick else ()
+        self.runs = folder / "outputs" / "train"
 
     def curve(self) -> str:
         """Train the plain network for longer and longer; return a table of its validation figures."""
         lengths = {f"plain_{epochs}_epochs": (f"trainer.epochs={epochs}",) for epochs in CURVE}
         self.train(lengths, SEEDS[:1])
-        return table({name: self.figures(name, SEEDS[:1]) for name in lengths}, best_first=False)
+        return table({name: figures(self.runs, name, SEEDS[:1]) for name in lengths}, best_first=False)
 
     def screened(self, names: Sequence[str]) -> dict[str, list[dict[str, dict[str, float]]]]:
         """Train treatments with one seed; return their validation figures."""
         self.train({name: TREATMENTS[name] for name in names}, SEEDS[:1])
-        return {name: self.figures(name, SEEDS[:1]) for name in names}
+        return {name: figures(self.runs, name, SEEDS[:1]) for name in names}
 
     def train(self, treatments: dict[str, tuple[str, ...]], seeds: Sequence[int]) -> None:
         """Train each treatment with each seed that is missing."""
         wanted = [(name, words, seed) for seed in seeds for name, words in treatments.items()]
-        missing = [(name, words, seed) for name, words, seed in wanted if seed not in self.finished(name)]
+        missing = [(name, words, seed) for name, words, seed in wanted if seed not in finished(self.runs, name)]
         with progress() as bar, ThreadPoolExecutor(self.jobs) as pool:
             task = bar.add_task("trainings", total=len(missing))
             for _ in pool.map(lambda job: self.train_one(*job), missing):
@@ -131,26 +134,14 @@ class Laboratory:
         """Train once, by the command."""
         data = os.environ.get("SGEXP_DATA", self.folder / "data")
         places = [f"name={name}", f"output_dir={self.folder / 'outputs'}", f"data_dir={data}", "resume=auto"]
-        command = [sys.executable, "-m", "sgexp", *DATA, *STEPS, *words, *self.more, *places, f"seed={seed}"]
+        command = [sys.executable, "-m", "sgexp", *self.common, *words, *self.last, *places, f"seed={seed}"]
         ended = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | ONE_THREAD)
         if ended.returncode:
             raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
 
-    def finished(self, name: str) -> dict[int, Path]:
-        """Return the folders of a treatment's finished runs by seed."""
-        # The whole name of a run's folder, DATE_TIME_NAME-HASH: "smote" is not "borderline_smote".
-        found = sorted((self.folder / "outputs" / "train").glob(f"????-??-??_??-??-??_{name}-????????*/result.json"))
-        records = [(json.loads(path.read_text()), path.parent) for path in found]
-        return {record["seed"]: folder for record, folder in records if record["status"] == "finished"}
-
-    def figures(self, name: str, seeds: Sequence[int]) -> list[dict[str, dict[str, float]]]:
-        """Return the validation figures of a treatment's runs with these seeds."""
-        found = self.finished(name)
-        return [json.loads((found[seed] / "result.json").read_text())["metrics"]["validation"] for seed in seeds]
-
     def against_plain(self, part: str, names: Sequence[str], seeds: Sequence[int]) -> str:
         """Return a Markdown table of ``task=compare``: treatments and what each differs from plain training by."""
-        runs = [self.finished(name)[seed] for name in names for seed in seeds]
+        runs = [finished(self.runs, name)[seed] for name in names for seed in seeds]
         answer = self.folder / f"compare_{part}.json"
         words = [f"task.runs=[{','.join(map(str, runs))}]", "task.reference=plain", f"task.part={part}"]
         words += ["task.figures=[macro_f1,top1]", f"task.json={answer}", f"output_dir={self.folder / 'outputs'}"]
@@ -166,6 +157,20 @@ def confirmed(screened: dict[str, list[dict[str, dict[str, float]]]]) -> list[st
     always = [name for name in ("plain", "smote") if name in screened]
     others = sorted(set(screened) - set(always), key=lambda name: -mean_of(screened[name], "macro_f1")[0])
     return always + others[:MOST_PROMISING]
+
+
+def finished(folder: Path, name: str) -> dict[int, Path]:
+    """Return the folders of a treatment's finished runs in ``folder`` by seed."""
+    # The whole name of a run's folder, DATE_TIME_NAME-HASH: "smote" is not "borderline_smote".
+    found = sorted(folder.glob(f"????-??-??_??-??-??_{name}-????????*/result.json"))
+    records = [(json.loads(path.read_text()), path.parent) for path in found]
+    return {record["seed"]: folder for record, folder in records if record["status"] == "finished"}
+
+
+def figures(folder: Path, name: str, seeds: Sequence[int]) -> list[dict[str, dict[str, float]]]:
+    """Return the validation figures of a treatment's runs with these seeds."""
+    found = finished(folder, name)
+    return [json.loads((found[seed] / "result.json").read_text())["metrics"]["validation"] for seed in seeds]
 
 
 def table(found: dict[str, list[dict[str, dict[str, float]]]], best_first: bool = True) -> str:
