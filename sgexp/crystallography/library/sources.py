@@ -251,25 +251,35 @@ def amcsd(database: Path) -> Iterator[Candidate]:
             yield Candidate(named, "amcsd", str(row["id"]), group.number if group else 0, reference)
 
 
+def pymatgen_crystal(name: str, structure: dict[str, Any]) -> Crystal | None:
+    """Return the crystal of a pymatgen ``Structure`` (as its JSON has it), in the conventional cell.
+
+    None where it is disordered, too large, of unknown elements, or no crystal.
+    """
+    sites = structure["sites"]
+    if len(sites) > MOST_ATOMS or any(len(site["species"]) != 1 for site in sites):
+        return None
+    symbols = [site["species"][0]["element"] for site in sites]
+    if any(symbol not in ATOMIC_NUMBERS for symbol in symbols):
+        return None
+    if any(site["species"][0]["occu"] < 1.0 - OCCUPIED for site in sites):
+        return None
+    numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols])
+    positions = np.array([site["abc"] for site in sites], dtype=np.float64)
+    cell = np.array(structure["lattice"]["matrix"], dtype=np.float64)
+    try:
+        crystal = checked(Path(name), *_reordered(*conventional(cell, positions, numbers, SYMPRECS[1])))
+    except DataError:
+        return None
+    return crystal if len(crystal) <= MOST_ATOMS else None
+
+
 def matbench(path: Path) -> Iterator[Candidate]:
     """Yield the structures of ``matbench_dielectric`` as crystal-toolkit ships them, in conventional cells."""
     table = json.loads(gzip.decompress(path.read_bytes()))["structure"]
     for key in sorted(table, key=int):
-        sites = table[key]["sites"]
-        if len(sites) > MOST_ATOMS or any(len(site["species"]) != 1 for site in sites):
-            continue
-        symbols = [site["species"][0]["element"] for site in sites]
-        if any(symbol not in ATOMIC_NUMBERS for symbol in symbols):
-            continue
-        numbers = np.array([ATOMIC_NUMBERS[symbol] for symbol in symbols])
-        positions = np.array([site["abc"] for site in sites], dtype=np.float64)
-        cell = np.array(table[key]["lattice"]["matrix"], dtype=np.float64)
-        name = f"matbench-dielectric-{key}"
-        try:
-            crystal = checked(Path(name), *_reordered(*conventional(cell, positions, numbers, SYMPRECS[1])))
-        except DataError:
-            continue
-        if len(crystal) <= MOST_ATOMS:
+        crystal = pymatgen_crystal(f"matbench-dielectric-{key}", table[key])
+        if crystal is not None:
             yield Candidate(crystal, "matbench", key, 0, dict(MATBENCH))
 
 
