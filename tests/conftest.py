@@ -41,12 +41,19 @@ def made_data(tmp_path_factory):
 def left_as_found(made_data):
     """Have no test leave a word in the environment that makes the next one's runs part of a sweep or of a cluster."""
     telling = ("SGEXP_", "SLURM_", "LSB_", "JSM_", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "HYDRA_")
-    before = {name: value for name, value in os.environ.items() if name.startswith(telling)}
+
+    def words() -> dict[str, str]:
+        # A run leaves SGEXP_RUN_FOLDER: the next one overwrites it, and only a LOCAL_RANK above 0 has it heeded.
+        names = [name for name in os.environ if name.startswith(telling) and name != "SGEXP_RUN_FOLDER"]
+        return {name: os.environ[name] for name in names}
+
+    before = words()
     yield
-    after = {name: value for name, value in os.environ.items() if name.startswith(telling)}
+    after = words()
     for name in after:
         del os.environ[name]
     os.environ.update(before)
+    os.environ.pop("SGEXP_RUN_FOLDER", None)
     assert after == before
 
 
