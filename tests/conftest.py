@@ -42,9 +42,12 @@ def left_as_found(made_data):
     """Have no test leave a word in the environment that makes the next one's runs part of a sweep or of a cluster."""
     telling = ("SGEXP_", "SLURM_", "LSB_", "JSM_", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "HYDRA_")
 
+    # A run leaves its folder: the next one overwrites it, and only a LOCAL_RANK above 0 has it heeded. A command
+    # has Hydra show its errors whole.
+    harmless = ("SGEXP_RUN_FOLDER", "HYDRA_FULL_ERROR")
+
     def words() -> dict[str, str]:
-        # A run leaves SGEXP_RUN_FOLDER: the next one overwrites it, and only a LOCAL_RANK above 0 has it heeded.
-        names = [name for name in os.environ if name.startswith(telling) and name != "SGEXP_RUN_FOLDER"]
+        names = [name for name in os.environ if name.startswith(telling) and name not in harmless]
         return {name: os.environ[name] for name in names}
 
     before = words()
@@ -53,7 +56,8 @@ def left_as_found(made_data):
     for name in after:
         del os.environ[name]
     os.environ.update(before)
-    os.environ.pop("SGEXP_RUN_FOLDER", None)
+    for name in harmless:
+        os.environ.pop(name, None)
     assert after == before
 
 
