@@ -66,7 +66,6 @@ TREATMENTS: dict[str, tuple[str, ...]] = {
     "drs": ("stage=drs",),
     "random_under": ("sampler=random_under",),
     "staged": ("sampler=staged",),
-    "cross_material": ("sampler=cross_material",),
     "tau_0.5": ("loss=logit_adjusted", "loss.tau=0.5"),
     "mixup_balanced_softmax": ("mixing=mixup", "loss=balanced_softmax"),
 }
