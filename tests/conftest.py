@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from sgexp.runs import SWEEP
+
 from .commands import TINY, command, only_run
 
 # Before anything imports matplotlib, torch or wandb; subprocesses of the tests inherit them.
@@ -39,16 +41,11 @@ def made_data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def left_as_found(made_data):
-    """Have no test leave a word in the environment that makes the next one's runs part of a sweep or of a cluster."""
+    """Leave no word in the environment that makes the next test's runs part of a sweep, a cluster or another run."""
     telling = ("SGEXP_", "SLURM_", "LSB_", "JSM_", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_", "HYDRA_")
 
-    # A run leaves its folder: the next one overwrites it, and only a LOCAL_RANK above 0 has it heeded. A command
-    # has Hydra show its errors whole.
-    harmless = ("SGEXP_RUN_FOLDER", "HYDRA_FULL_ERROR")
-
-    def words() -> dict[str, str]:
-        names = [name for name in os.environ if name.startswith(telling) and name not in harmless]
-        return {name: os.environ[name] for name in names}
+    def words():
+        return {name: value for name, value in os.environ.items() if name.startswith(telling)}
 
     before = words()
     yield
@@ -56,9 +53,7 @@ def left_as_found(made_data):
     for name in after:
         del os.environ[name]
     os.environ.update(before)
-    for name in harmless:
-        os.environ.pop(name, None)
-    assert after == before
+    assert after.get(SWEEP) == before.get(SWEEP), "a sweep that has ended still claims what its process runs"
 
 
 @pytest.fixture(scope="session")
