@@ -26,6 +26,7 @@ from torch import Tensor
 from sgexp.crystallography.crystal import Crystal
 from sgexp.simulation import disks, protocol
 from sgexp.simulation.cells import Integers, ZoneCell, periodic_cell, primitive, zone_cell
+from sgexp.simulation.gridding import fast_size
 from sgexp.simulation.multislice import Multislice, ZonePattern, batched_rows
 from sgexp.simulation.physics import phase_of_form_factor, wavelength
 from sgexp.simulation.potential import form_factor
@@ -214,19 +215,6 @@ def make_grid(cell: ZoneCell, layers: int, limit: float) -> Grid:
     n, k, h = np.meshgrid(*orders, indexing="ij")
     beams = (h - n * cell.shifts[0])[..., None] * reciprocal[0] + (k - n * cell.shifts[1])[..., None] * reciprocal[1]
     return Grid((layers, n2, n1), beams, limit)
-
-
-def fast_size(least: float) -> int:
-    """Return the smallest even 2^a 3^b 5^c that is not below ``least``."""
-    size = max(2, 2 * math.ceil(least / 2.0 - 1e-9))
-    while True:
-        rest = size
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return size
-        size += 2
 
 
 def cut(
