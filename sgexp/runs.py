@@ -73,6 +73,7 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.element_displacement": {},
     "simulation.engine.placement": "exact",
     "simulation.engine.extent": False,
+    "simulation.engine.thermal": "frozen_phonons",
     "optimizer.nesterov": True,
     "augment.erase_least": 0.0,
     "augment.erase_ratio": 0.0,

@@ -14,7 +14,7 @@ products run near a processor's peak. Slices with many atoms of an element are q
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
 
@@ -27,6 +27,9 @@ from sgexp.errors import DataError
 from sgexp.simulation import gridding
 from sgexp.simulation.physics import phase_of_form_factor
 from sgexp.simulation.protocol import Slab
+
+FormFactors = Callable[[int, np.ndarray], np.ndarray]
+"""Of an atomic number at |k|^2 in 1/Å^2; hashable by what it gives, because tables of it are kept."""
 
 _GROUPS_A_SLICE = 256  # more than there are elements: slice index and atomic number in one integer
 _LOW = 8  # harmonics that one table of cosines holds
@@ -54,18 +57,22 @@ def form_factor(number: int, k_squared: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _form_factor_YX(number: int, grid: tuple[int, int], box: tuple[float, float], device: str) -> Tensor:
+def _form_factor_YX(
+    factors: FormFactors, number: int, grid: tuple[int, int], box: tuple[float, float], device: str
+) -> Tensor:
     """Return f / A over the quarter plane, (Ny/2, Nx/2), zero outside Nyquist's circle."""
     (ny, nx), (lx, ly) = grid, box
     ky, kx = np.arange(ny // 2) / ly, np.arange(nx // 2) / lx
     k_squared = ky[:, None] ** 2 + kx[None] ** 2
     nyquist = min(nx / lx, ny / ly) / 2.0
-    values = form_factor(number, k_squared) / (lx * ly) * (k_squared < nyquist**2)
+    values = factors(number, k_squared) / (lx * ly) * (k_squared < nyquist**2)
     return torch.from_numpy(values.astype(np.float32)).to(device)
 
 
 @lru_cache(maxsize=256)
-def _form_factor_over_window_YX(number: int, grid: tuple[int, int], box: tuple[float, float]) -> Tensor:
+def _form_factor_over_window_YX(
+    factors: FormFactors, number: int, grid: tuple[int, int], box: tuple[float, float]
+) -> Tensor:
     """Return f / A over the transform of gridding's window for k_x >= 0, (Ny, Nx/2 + 1), 0 outside Nyquist's circle."""
     (ny, nx), (lx, ly) = grid, box
     my, mx = gridding.finer(grid)
@@ -74,7 +81,7 @@ def _form_factor_over_window_YX(number: int, grid: tuple[int, int], box: tuple[f
     k_squared = (along_y[:, None] / ly) ** 2 + (along_x[None] / lx) ** 2
     inside = k_squared < (min(nx / lx, ny / ly) / 2.0) ** 2
     window = gridding.window_transform(along_y, my)[:, None] * gridding.window_transform(along_x, mx)[None]
-    return torch.from_numpy((form_factor(number, k_squared) / (lx * ly) * inside / window).astype(np.float32))
+    return torch.from_numpy((factors(number, k_squared) / (lx * ly) * inside / window).astype(np.float32))
 
 
 def _harmonics(turns_N: np.ndarray, count: int, device: str) -> Tensor:
@@ -95,10 +102,19 @@ def _harmonics(turns_N: np.ndarray, count: int, device: str) -> Tensor:
 
 
 def slice_phases(slab: Slab, grid: tuple[int, int], energy_kev: float, device: str = "cpu") -> Iterator[Tensor]:
-    """Yield the phases in rad that the slices add to the wave, some slices at a time: (s, Ny, Nx) float32, in order.
+    """Yield the phases in rad that the slices add to the wave, some slices at a time: (s, Ny, Nx) float32, in order."""
+    scale = phase_of_form_factor(energy_kev)
+    for sums in slice_sums(slab, grid, form_factor, device):
+        yield sums.mul_(scale)
 
-    ``grid`` = (Ny, Nx), both even. An atom belongs to the slice that its height falls into; atoms that thermal motion
-    has moved out of the slab stay in the first or last slice.
+
+def slice_sums(
+    slab: Slab, grid: tuple[int, int], factors: FormFactors = form_factor, device: str = "cpu"
+) -> Iterator[Tensor]:
+    """Yield sum_k sum_j f_j(|k|) exp(2 pi i k.(r - r_j)) / A of the slices, some at a time: (s, Ny, Nx) float32.
+
+    They come in order. ``grid`` = (Ny, Nx), both even; ``factors``: f in Å. An atom belongs to the slice that its
+    height falls into; atoms that thermal motion has moved out of the slab stay in the first or last slice.
     """
     slice_of = np.floor(slab.positions[:, 2] / slab.slice_thickness + 1e-6).astype(np.int64)
     group_of = slice_of.clip(0, slab.slices - 1) * _GROUPS_A_SLICE + slab.numbers
@@ -110,7 +126,6 @@ def slice_phases(slab: Slab, grid: tuple[int, int], energy_kev: float, device: s
     turns -= np.floor(turns)  # reduced in double precision, before the step to single
     starts = np.flatnonzero(np.diff(ordered, prepend=-1))
     groups, edges = ordered[starts], np.append(starts, len(ordered))
-    scale = phase_of_form_factor(energy_kev)
     step = max(1, _PIXELS_AT_ONCE[device] // (grid[0] * grid[1]))
     # On a GPU products are as quick, and atoms spread at once would be added up in another order every time.
     many = device == "cpu" and len(ordered) >= _MANY_ATOMS * len(groups)
@@ -119,14 +134,15 @@ def slice_phases(slab: Slab, grid: tuple[int, int], energy_kev: float, device: s
         inside = slice(*np.searchsorted(groups, [first * _GROUPS_A_SLICE, last * _GROUPS_A_SLICE]).tolist())
         runs = groups[inside] - first * _GROUPS_A_SLICE, edges[inside.start : inside.stop + 1]
         if many:
-            half_plane = _gridded(turns, *runs, slices=last - first, grid=grid, box=slab.box)
+            half_plane = _gridded(factors, turns, *runs, slices=last - first, grid=grid, box=slab.box)
         else:
-            quarter = _products(turns, *runs, slices=last - first, grid=grid, box=slab.box, device=device)
+            quarter = _products(factors, turns, *runs, slices=last - first, grid=grid, box=slab.box, device=device)
             half_plane = _half_plane(quarter)
-        yield torch.fft.irfft2(half_plane, s=grid, norm="forward").mul_(scale)
+        yield torch.fft.irfft2(half_plane, s=grid, norm="forward")
 
 
 def _gridded(
+    factors: FormFactors,
     turns_N2: np.ndarray,
     groups_G: np.ndarray,
     edges: np.ndarray,
@@ -143,11 +159,12 @@ def _gridded(
     for group, (first, last) in zip(groups_G.tolist(), pairwise(edges.tolist()), strict=True):
         slice_index, number = divmod(group, _GROUPS_A_SLICE)
         sums = gridding.spread_sums(turns_N2[first:last], grid)
-        result[slice_index].addcmul_(sums, _form_factor_over_window_YX(number, grid, box))
+        result[slice_index].addcmul_(sums, _form_factor_over_window_YX(factors, number, grid, box))
     return result
 
 
 def _products(
+    factors: FormFactors,
     turns_N2: np.ndarray,
     groups_G: np.ndarray,
     edges: np.ndarray,
@@ -169,8 +186,8 @@ def _products(
     for group, (first, last) in zip(groups_G.tolist(), pairwise((edges - origin).tolist()), strict=True):
         slice_index, number = divmod(group, _GROUPS_A_SLICE)
         products = along_y[:, first:last] @ along_x[:, first:last].T
-        factors = _form_factor_YX(number, grid, box, device)[None, :, None, :]
-        quarter[slice_index].addcmul_(products.view(2, ny // 2, 2, nx // 2), factors)
+        table = _form_factor_YX(factors, number, grid, box, device)[None, :, None, :]
+        quarter[slice_index].addcmul_(products.view(2, ny // 2, 2, nx // 2), table)
     return quarter
 
 
@@ -193,5 +210,5 @@ def _half_plane(quarter: Tensor) -> Tensor:
 
 
 def transmission(phases_SYX: Tensor) -> Tensor:
-    """Return exp(i phase) as complex64 (the weak imaginary potential of absorption is not modelled)."""
+    """Return exp(i phase) as complex64."""
     return torch.polar(phases_SYX.new_ones(1).expand_as(phases_SYX), phases_SYX)

@@ -18,6 +18,11 @@ SAME_RESULT = ("processes", "device")
 """Settings, of a simulation or its engine, that change neither files nor values (beyond rounding)."""
 
 
+THERMAL = ("none", "debye_waller", "einstein", "frozen_phonons")
+"""Thermal motion by the protocol's displacements, the same in all engines: atoms at rest; smeared atoms; these with
+absorption and a diffuse background; one frozen configuration."""
+
+
 @dataclass(kw_only=True)
 class MultisliceEngine(Component):
     """Frozen-lattice multislice in single precision, batched over probes."""
@@ -27,6 +32,7 @@ class MultisliceEngine(Component):
     band_limit: float = bounded(1.0, low=0.1, high=1.0)  # radius of the band limit over the Nyquist frequency
     placement: str = one_of("exact", "exact", "pixel")  # where atoms stand
     extent: bool = False  # whether the box is the extent of the displaced atoms
+    thermal: str = one_of("frozen_phonons", *THERMAL)
     device: str = one_of("cpu", "cpu", "cuda", "auto")
 
 
@@ -40,9 +46,18 @@ class TiltEngine(Component):
     max_slice: float = bounded(1.0, low=0.1, high=20.0)  # angstrom
     laue_reach: float = bounded(0.25, low=0.0, high=2.0)  # 1/angstrom
     degree: int | None = bounded(None, low=2, high=24)  # of the polynomials in the tilt; None: from the thickness
-    thermal: str = one_of("einstein", "none", "debye_waller", "einstein")
+    thermal: str = one_of("einstein", *THERMAL)
     max_points: int = bounded(20_000, low=0, high=10_000_000)
     device: str = one_of("cpu", "cpu", "cuda", "auto")
+
+    def contradiction(self, key: str) -> str | None:
+        """Refuse displaced atoms, which repeat in no cell."""
+        if self.thermal == "frozen_phonons":
+            return (
+                f"{key}.thermal=frozen_phonons, but this engine computes on one cell of the crystal, and displaced "
+                f"atoms repeat in none: use {key}.thermal=einstein (their mean), or simulation/engine=multislice"
+            )
+        return None
 
 
 @dataclass(kw_only=True)

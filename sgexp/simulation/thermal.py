@@ -10,6 +10,7 @@ scattering. With form factors that are sums of Gaussians both are sums of Gaussi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +44,22 @@ def absorptive_form_factor(number: int, k_squared: Array, b: float) -> Array:
     moved = np.multiply.outer(width + b, width + b).ravel() / (total + 2.0 * b)
     quarter = k_squared[..., None] / 4.0
     return (weight / total * np.exp(-still * quarter) - weight / (total + 2.0 * b) * np.exp(-moved * quarter)).sum(-1)
+
+
+@dataclass(frozen=True)
+class MeanFactors:
+    """The form factors of atoms that move, each element with its B: ``b`` lists (atomic number, B in Å^2).
+
+    Smeared ones in Å for the mean phase, or (``absorptive``) those of half its variance in Å^2.
+    """
+
+    b: tuple[tuple[int, float], ...]
+    absorptive: bool = False
+
+    def __call__(self, number: int, k_squared: Array) -> Array:
+        """Return the form factor of an atomic number at |k|^2 in 1/Å^2."""
+        factor = absorptive_form_factor if self.absorptive else smeared_form_factor
+        return factor(number, k_squared, dict(self.b)[number])
 
 
 def diffuse_intensity(numbers: NDArray[np.int64], q: Array, b: Mapping[int, float]) -> Array:
