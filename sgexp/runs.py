@@ -71,6 +71,7 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "simulation.uvw": None,
     "simulation.mistilt_mrad": 0.0,
     "simulation.element_displacement": {},
+    "simulation.file_displacement": False,
     "simulation.engine.placement": "exact",
     "simulation.engine.extent": False,
     "simulation.engine.thermal": "frozen_phonons",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import gemmi
@@ -75,6 +76,28 @@ def _operations(path: Path, structure: gemmi.SmallStructure) -> tuple[NDArray[np
     return rotations, translations
 
 
+def _mean_square(site: gemmi.SmallStructure.Site, cell: gemmi.UnitCell) -> float:
+    """Return the U in Å^2 that a file gives for a site, the equivalent one of an anisotropic site, or 0."""
+    u = site.u_iso or (cell.calculate_u_eq(site.aniso) if site.aniso.nonzero() else 0.0)
+    return float(u) if np.isfinite(u) and u > 0 else 0.0
+
+
+def _displacements(structure: gemmi.SmallStructure, images: list[int]) -> tuple[tuple[int, float], ...]:
+    """Return (atomic number, rms displacement in Å) of each element for which every site has a B or U.
+
+    U is averaged over an element's sites, each with its number of ``images`` in the cell.
+    """
+    sums: dict[int, tuple[float, int]] = {}
+    unknown: set[int] = set()
+    for site, count in zip(structure.sites, images, strict=True):
+        u, number = _mean_square(site, structure.cell), site.element.atomic_number
+        total, atoms = sums.get(number, (0.0, 0))
+        sums[number] = (total + count * u, atoms + count)
+        if u == 0.0:
+            unknown.add(number)
+    return tuple((z, float(np.sqrt(sums[z][0] / sums[z][1]))) for z in sorted(sums) if z not in unknown)
+
+
 def read_cif(path: str | Path) -> Crystal:
     """Return the crystal of a CIF file, named after the file; ``DataError`` says what is wrong with a bad one."""
     path = Path(path)
@@ -97,4 +120,5 @@ def read_cif(path: str | Path) -> Crystal:
         numbers += [site.element.atomic_number] * len(images)
     if len(numbers) > MOST_ATOMS:
         raise DataError(f"{path}: has more than {MOST_ATOMS} atoms in the cell; use a smaller cell.")
-    return checked(path, cell, np.array(numbers), np.concatenate(places))
+    crystal = checked(path, cell, np.array(numbers), np.concatenate(places))
+    return replace(crystal, displacements=_displacements(structure, [len(images) for images in places]))

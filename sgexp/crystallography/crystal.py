@@ -44,6 +44,9 @@ class Crystal:
         Name of the crystal this one was made from by substitution, or its own name.
     family
         Name of its structure family (see ``families``), or "" when none was assigned.
+    displacements
+        (atomic number, rms thermal displacement along each axis in Å) of the elements for which the crystal's file
+        gives B or U; nothing for all others.
     """
 
     cell: NDArray[np.float64]
@@ -53,6 +56,7 @@ class Crystal:
     name: str
     parent: str
     family: str = ""
+    displacements: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def from_arrays(

@@ -27,7 +27,14 @@ def save_crystals(path: Path, crystals: Sequence[Crystal]) -> None:
         name=np.array([crystal.name for crystal in crystals]),
         parent=np.array([crystal.parent for crystal in crystals]),
         family=np.array([crystal.family for crystal in crystals]),
+        **_moving(crystals),
     )
+
+
+def _moving(crystals: Sequence[Crystal]) -> dict[str, np.ndarray]:
+    """Return displacements where a crystal has any: crystal, atomic number and Å in a row of each."""
+    rows = [(index, z, rms) for index, crystal in enumerate(crystals) for z, rms in crystal.displacements]
+    return {"displacements": np.array(rows, np.float64)} if rows else {}
 
 
 def load_crystals(path: Path) -> list[Crystal]:
@@ -38,10 +45,13 @@ def load_crystals(path: Path) -> list[Crystal]:
         numbers, positions = np.split(found["numbers"], ends), np.split(found["positions"], ends)
         groups = [(int(a), int(b), int(c)) for a, b, c in found["space_groups"]]
         words = zip(*(found[name].tolist() for name in ("name", "parent", "family")), strict=True)
+        moving: list[list[tuple[int, float]]] = [[] for _ in groups]
+        for index, element, rms in found.get("displacements", np.zeros((0, 3))).tolist():
+            moving[int(index)].append((int(element), rms))
         return [
-            Crystal(cell, z, x, three, name, parent, family)
-            for cell, z, x, three, (name, parent, family) in zip(
-                found["cell"], numbers, positions, groups, words, strict=True
+            Crystal(cell, z, x, three, name, parent, family, tuple(own))
+            for cell, z, x, three, (name, parent, family), own in zip(
+                found["cell"], numbers, positions, groups, words, moving, strict=True
             )
         ]
     except (KeyError, ValueError, TypeError, IndexError) as error:

@@ -136,7 +136,12 @@ def apply_mapping(crystal: Crystal, new: MappingKey) -> Crystal:
     numbers: NDArray[np.int64] = np.array(new)[np.searchsorted(old, crystal.numbers)]
     name = f"{crystal.name}-{''.join(ELEMENTS[z].symbol for z in new)}"
     return replace(
-        crystal, cell=crystal.cell * scale_of(crystal, new), numbers=numbers, name=name, parent=crystal.name
+        crystal,
+        cell=crystal.cell * scale_of(crystal, new),
+        numbers=numbers,
+        name=name,
+        parent=crystal.name,
+        displacements=(),  # a file's are those of the parent's elements
     ).relabelled()
 
 

@@ -153,6 +153,8 @@ def settings_fingerprint(crystals: Sequence[Crystal], config: SimulationConfig, 
         digest.update(f"{crystal.name}|{crystal.parent}|{crystal.family}|{crystal.space_groups}|".encode())
         for array in (crystal.cell, crystal.numbers, crystal.positions):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if config.file_displacement:
+            digest.update(repr(crystal.displacements).encode())
     return digest.hexdigest()[:16]
 
 

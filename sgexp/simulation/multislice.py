@@ -111,7 +111,7 @@ class Multislice:
         """Return the pattern of one zone; ``rng`` draws a frozen configuration, ``still`` leaves the atoms at rest."""
         grid = (config.grid, config.grid)
         slab = protocol.cut_slab(crystal, zone, config)
-        rms = protocol.rms_displacements(slab.numbers, config)
+        rms = protocol.rms_displacements(slab.numbers, crystal, config)
         frozen = self.thermal == "frozen_phonons" and not still
         slab = protocol.displaced(slab, rms if frozen else 0.0, rng)
         if self.extent:

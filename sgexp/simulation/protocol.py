@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sgexp.crystallography.crystal import Crystal
-from sgexp.crystallography.elements import ATOMIC_NUMBERS
+from sgexp.crystallography.elements import ATOMIC_NUMBERS, ELEMENTS
 from sgexp.errors import ConfigError, DataError
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.schema import ProtocolConfig, SimulationConfig
 
 ZONES = 3  # the layout of the data set has room for exactly three patterns
 CU_K_ALPHA = 1.54184  # angstrom, the mean of K-alpha 1 and 2
+MOST_DISPLACEMENT = 1.0  # angstrom
 _MAX_TWO_THETA = 90.0  # degree
 _OF_THE_MISTILT = 12  # keeps its random numbers apart from those of displacements, detector and blind protocol
 _EDGE = 1e-6  # angstrom: atoms this close to the far faces of the slab belong to the next one
@@ -309,11 +310,27 @@ def _interval(starts: Array, step: Array, size: Array) -> tuple[NDArray[np.int64
     return first.astype(np.int64), np.where(empty, first - 1, last).astype(np.int64)
 
 
-def rms_displacements(numbers: NDArray[np.int64], config: ProtocolConfig) -> Array:
-    """Return the rms displacement along each axis of atoms with these numbers, (N,) in Å."""
+def own_displacements(crystal: Crystal, config: ProtocolConfig) -> dict[int, float]:
+    """Return the rms displacements in Å, by atomic number, of elements that have one of their own.
+
+    Those of the crystal's file, where the settings ask for them, and before them those of the settings.
+    ``DataError``: a file gives more than `MOST_DISPLACEMENT`.
+    """
+    own = dict(crystal.displacements) if config.file_displacement else {}
+    for number, rms in own.items():
+        if rms > MOST_DISPLACEMENT:
+            raise DataError(
+                f"{crystal.name}: its file has {ELEMENTS[number].symbol} move by {rms:.2f} Å (rms along each axis); "
+                f"more than {MOST_DISPLACEMENT:g} Å is no thermal motion: correct its B or U."
+            )
+    return own | {ATOMIC_NUMBERS[symbol]: rms for symbol, rms in config.element_displacement.items()}
+
+
+def rms_displacements(numbers: NDArray[np.int64], crystal: Crystal, config: ProtocolConfig) -> Array:
+    """Return the rms displacement along each axis of a crystal's atoms with these numbers, (N,) in Å."""
     rms: Array = np.full(len(numbers), config.displacement)
-    for symbol, own in config.element_displacement.items():
-        rms[numbers == ATOMIC_NUMBERS[symbol]] = own
+    for number, own in own_displacements(crystal, config).items():
+        rms[numbers == number] = own
     return rms
 
 

@@ -113,6 +113,7 @@ class ProtocolConfig:
     aperture_edge: float = bounded(80.0, low=1.0, high=1e4)  # angstrom
     displacement: float = bounded(0.07, low=0.0, high=1.0)  # angstrom, rms along each axis
     element_displacement: dict[str, float] = field(default_factory=dict)  # of single elements, symbol -> angstrom
+    file_displacement: bool = False  # whether a crystal's file says how its elements move, where it does
     max_cell_edge: float | None = bounded(None, low=1.0, high=1000.0)  # angstrom; None: no limit (SMC-19: 10)
     uvw: list[list[int]] | None = bounded(None, low=-100, high=100)  # three beam directions; None: the protocol's
     seed: int = bounded(1, low=0, high=2**31 - 1)

@@ -11,6 +11,7 @@ import torch
 
 import sgexp
 from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.elements import ELEMENTS
 from sgexp.errors import DataError
 from sgexp.schema import build
 from sgexp.simulation import blind, protocol
@@ -181,13 +182,19 @@ def simulate(
         q_pixel=config.grid / config.pixels / (config.box if own is None else own),
         q_max=engine.q_max(grid, box) if own is None else np.array([engine.q_max(grid, one) for one in own.tolist()]),
         displacement=config.displacement,
-        element_displacement=dict(config.element_displacement),
+        element_displacement=_of_elements(crystal, config),
         seed=seed,
         engine=engine.name,
         fallback=np.array([one.engine != engine.name for one in made]),
         instrument=instrument,
         recorded=_recorded(all_zones, config),
     )
+
+
+def _of_elements(crystal: Crystal, config: ProtocolConfig) -> dict[str, float]:
+    """Return the displacements of elements that have their own, by symbol."""
+    own = protocol.own_displacements(crystal, config)
+    return config.element_displacement | {ELEMENTS[number].symbol: rms for number, rms in own.items()}
 
 
 def _recorded(zones: list[protocol.Zone], config: ProtocolConfig) -> dict[str, Any]:

@@ -129,7 +129,7 @@ class Tilt:
         rng: np.random.Generator,
     ) -> ZonePattern:
         """Return the pattern of one zone; ``rng`` moves the atoms of zones that are left to multislice."""
-        rms = protocol.rms_displacements(crystal.numbers, config)
+        rms = protocol.rms_displacements(crystal.numbers, crystal, config)
         still = self.thermal == "none" or not rms.any()
         if self.leaves(crystal, zone, config, energy_kev):
             return self.fallback.zone_pattern(crystal, zone, config, energy_kev, rng, still=still)

@@ -64,6 +64,8 @@ def of_the_data_set(config: Config) -> list[Crystal]:
     if isinstance(config.dataset, CBED230Dataset):
         return build(config.dataset).crystals()
     recipe = json.dumps(build(config.dataset).recipe({})["crystals"], sort_keys=True)
+    if config.simulation.file_displacement:  # files of before do not hold any
+        recipe += " with displacements"
     path = cache_folder(config) / "crystals" / f"{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.npz"
 
     path.parent.mkdir(parents=True, exist_ok=True)

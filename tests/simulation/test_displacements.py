@@ -28,7 +28,7 @@ def test_atoms_of_a_frozen_configuration_move_as_far_as_their_element():
     config = replace(PLAIN, box=60.0, grid=192, element_displacement={"O": 0.2, "Sr": 0.0})
     crystal = strontium_titanate()
     slab = protocol.cut_slab(crystal, protocol.zones(crystal, config)[0], config)
-    rms = protocol.rms_displacements(slab.numbers, config)
+    rms = protocol.rms_displacements(slab.numbers, crystal, config)
     steps = protocol.displaced(slab, rms, np.random.default_rng(0)).positions - slab.positions
     measured = {number: np.sqrt((steps[slab.numbers == number] ** 2).mean()) for number in (8, 22, 38)}
     assert measured == {8: pytest.approx(0.2, rel=0.03), 22: pytest.approx(0.08, rel=0.05), 38: 0.0}
