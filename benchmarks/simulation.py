@@ -15,6 +15,7 @@ it can be trusted. At most four probes are used for this.
 
     python benchmarks/simulation.py [--probes 64] [--rounds 3]
     python benchmarks/simulation.py --dataset 240 [--processes 1 2]   # instead: materials a minute of `generate`
+    python benchmarks/simulation.py --overhead 200   # instead: processor time of `generate` over the engine's alone
     python benchmarks/simulation.py --quick     # a thin slab, few probes and rounds; the judge is not as fine
 """
 
@@ -39,9 +40,12 @@ from ase.data import atomic_numbers
 from common import Table, in_turns, machine, medians
 from threadpoolctl import threadpool_limits
 
+from sgexp.composition import Composer
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.population import make_population
-from sgexp.simulation.generation import generate
+from sgexp.errors import DataError
+from sgexp.schema import build
+from sgexp.simulation.generation import energies_of, generate
 from sgexp.simulation.multislice import Illumination, Multislice, batched_rows
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.potential import form_factor, slice_phases, transmission
@@ -261,6 +265,38 @@ def throughput(materials: int, processes: Sequence[int]) -> None:
     )
 
 
+def overhead(materials: int) -> None:
+    """Print the processor time of `generate` in one process over that of its engine alone, on the same patterns."""
+    crystals = make_population(5800, SEED)[:materials]
+    table = Table(("simulation", 10), "|", ("whole ms", 9), ("engine ms", 9), "|", ("ratio", 6))
+    for name in ("quick", "smc19"):
+        config = Composer().check([f"simulation={name}", "simulation.processes=1"]).simulation
+        alone = engine_seconds(crystals, config)
+        before = children_seconds() + time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            generate(crystals, Path(folder), config, progress=False)
+        whole = children_seconds() + time.process_time() - before
+        each = (f"{1e3 * seconds / materials:.1f}" for seconds in (whole, alone))
+        table.row(name, *each, f"{whole / alone:.2f}x")
+    print(f"\n{materials} materials, a sample each; the start of the simulating process is part of the whole")
+
+
+def engine_seconds(crystals: Sequence[Crystal], config: SimulationConfig) -> float:
+    """Return the processor seconds of an engine for the patterns that `generate` makes of these crystals."""
+    engine, spent = build(config.engine), 0.0
+    for index, crystal in enumerate(crystals):
+        try:
+            all_zones = zones(crystal, config)
+        except DataError:  # too few reflections
+            continue
+        for energy in energies_of(config, index):
+            began = time.process_time()
+            for zone in all_zones:
+                engine.zone_pattern(crystal, zone, config, energy, np.random.default_rng(SEED))
+            spent += time.process_time() - began
+    return spent
+
+
 def children_seconds() -> float:
     """Return the processor seconds of all children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -274,12 +310,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="measured rounds of every setting; the median counts")
     parser.add_argument("--dataset", type=int, metavar="MATERIALS", help="only measure `generate` on so many materials")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="of --dataset, a row for each")
+    parser.add_argument("--overhead", type=int, metavar="MATERIALS", help="only measure `generate` over its engine")
     parser.add_argument("--quick", action="store_true", help="a slab of 20 A, 2 probes at most, 2 rounds")
     asked = parser.parse_args()
     print(f"machine: {machine('torch', 'abtem', 'pyfftw', 'numpy')}")
     one_thread_each()
     if asked.dataset:
         throughput(asked.dataset, asked.processes)
+        return
+    if asked.overhead:
+        overhead(asked.overhead)
         return
     settings = [*SETTINGS[:2], replace(SETTINGS[2], probes=asked.probes or SETTINGS[2].probes)]
     if asked.rounds:
