@@ -104,6 +104,11 @@ def as_before(values: Mapping[str, Any], path: str) -> dict[str, Any]:
     return kept
 
 
+def as_first_said(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without the groups and fields that came later and say nothing new, as older runs say it."""
+    return as_before({key: value for key, value in config.items() if value != ADDED_LATER.get(key)}, "")
+
+
 def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of a config that says what the experiment is: without paths, loggers and what a machine has."""
 
@@ -120,8 +125,7 @@ def experiment(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Return eight hex digits that name the experiment: equal on any machine, whatever paths, loggers and workers."""
-    asked = {key: value for key, value in experiment(config).items() if value != ADDED_LATER.get(key)}
-    text = json.dumps(as_before(asked, ""), sort_keys=True, default=str)
+    text = json.dumps(as_first_said(experiment(config)), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 

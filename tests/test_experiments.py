@@ -126,7 +126,8 @@ def test_what_makes_each_system_what_it_is(experiments):
 @pytest.mark.parametrize("name", LITERATURE)
 def test_each_takes_smc19_with_no_other_change(name, experiments):
     config = Composer().check([f"experiment={name}", "dataset=smc19", "dataset.root=DIR", "size=smc19"])
-    assert config.dataset.target.endswith("SMC19") and config.transform.pixels == 128
+    pixels = 32 if name == "best" else 128
+    assert config.dataset.target.endswith("SMC19") and config.transform.pixels == pixels
     for group in ("model", "optimizer", "loss", "augment", "stage", "mixing", "trainer", "sampler"):
         assert getattr(config, group) == getattr(experiments[name], group)
 

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sgexp.runs import RunResult
+from sgexp.runs import RunResult, as_first_said
 
 _NOT_THE_TREATMENT = ("seed", "evaluation")  # figures are computed anew
 
@@ -15,7 +15,8 @@ _NOT_THE_TREATMENT = ("seed", "evaluation")  # figures are computed anew
 def by_treatment(runs: Sequence[RunResult]) -> tuple[dict[str, list[RunResult]], tuple[str, ...]]:
     """Return name -> its runs, one a seed in the order of seeds, and notes.
 
-    Runs are of one treatment if their configs differ in nothing but the seed. Of two runs with one seed the later
+    Runs are of one treatment if their configs differ in nothing but the seed; what a later version has added and leaves
+    as it was is no difference. Of two runs with one seed the later
     counts: it is the same training again, and would pass for a second seed that agrees miraculously well.
     """
     together: dict[str, list[RunResult]] = defaultdict(list)
@@ -43,7 +44,7 @@ def _treatment(run: RunResult) -> dict[str, Any]:
     config = run.record.get("config")
     if not isinstance(config, Mapping):
         return {"config_hash": run.record.get("config_hash"), "folder": str(run.folder)}
-    return {key: value for key, value in config.items() if key not in _NOT_THE_TREATMENT}
+    return as_first_said({key: value for key, value in config.items() if key not in _NOT_THE_TREATMENT})
 
 
 def _start(run: RunResult) -> tuple[str, str]:

@@ -64,6 +64,19 @@ def test_the_command_prints_tables_and_verdicts_and_writes_what_is_asked(sweep, 
     assert float(rows[1]["value_a"]) == written[1]["value_a"]
 
 
+def test_what_a_later_version_has_added_is_no_difference_unless_it_is_used(tiny_run, tmp_path):
+    for seed in (1, 2, 3):
+        path = copy(tiny_run[0], tmp_path, "none", seed) / "result.json"
+        record = json.loads(path.read_text())
+        if seed == 1:  # as before there were these
+            del record["config"]["simulation"]["file_displacement"], record["config"]["head"]
+        if seed == 3:
+            record["config"]["simulation"]["file_displacement"] = True
+        path.write_text(json.dumps(record))
+    treatments, _ = by_treatment(read(tmp_path))
+    assert sorted(len(runs) for runs in treatments.values()) == [1, 2]
+
+
 def test_one_treatment_is_not_enough_and_unfinished_runs_are_left_out(sweep, tmp_path):
     ended = command("task=compare", f"task.runs=[{sweep}/*none]", cwd=tmp_path)
     assert ended.code == 2 and "two treatments, but the 3 finished runs found are of 1: seeds of none" in ended.sentence
