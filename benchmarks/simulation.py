@@ -15,7 +15,7 @@ it can be trusted. At most four probes are used for this.
 
     python benchmarks/simulation.py [--probes 64] [--rounds 3]
     python benchmarks/simulation.py --dataset 240 [--processes 1 2]   # instead: materials a minute of `generate`
-    python benchmarks/simulation.py --overhead 200   # instead: processor time of `generate` over the engine's alone
+    python benchmarks/simulation.py --overhead 3000  # instead: processor time of `generate` over the engine's alone
     python benchmarks/simulation.py --quick     # a thin slab, few probes and rounds; the judge is not as fine
 """
 

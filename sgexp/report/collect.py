@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sgexp.errors import ConfigError, UserError
-from sgexp.runs import RunResult
+from sgexp.runs import RunResult, as_first_said
 
 RESULT = "result.json"
 MOST_SECONDS = 1e9  # some thirty years: no run took longer, and a time in words cannot be far longer
@@ -192,7 +192,8 @@ def _run(folder: Path, status: str, record: Mapping[str, Any]) -> Run:
     metrics = _figures_by_part(record.get("metrics", {}), "metrics")
     if status == "finished" and not metrics:
         raise UserError("it is finished, but has no figures: another task, or a run without test samples")
-    config = {key: item for key, item in _mapping(record.get("config", {}), "config").items() if key != "seed"}
+    asked = _mapping(record.get("config", {}), "config")
+    config = as_first_said({key: item for key, item in asked.items() if key != "seed"})
     return Run(
         folder=folder,
         name=_text(record.get("name", ""), "name") or folder.name,

@@ -153,6 +153,16 @@ def test_seeds_of_one_experiment_share_a_row_with_mean_and_spread(outputs):
     assert places == sorted(places, reverse=True)
 
 
+def test_a_run_from_before_a_field_was_added_is_a_seed_of_the_same_experiment(tiny_run, tmp_path):
+    old = other_run(tiny_run[0], tmp_path / "run1", 0, seed=1)
+    other_run(tiny_run[0], tmp_path / "run2", 0, seed=2)
+    config = record(old)["config"]
+    del config["simulation"]["file_displacement"], config["head"]
+    change(old, config=config)
+    (item,) = leaderboard(collect(sorted(tmp_path.glob("run*"))).runs)
+    assert [row.seeds for row in item.experiments] == [(1, 2)]
+
+
 def test_a_repeated_seed_is_no_second_seed(tiny_run, tmp_path):
     for number in (1, 2, 3):
         other_run(tiny_run[0], tmp_path / f"run{number}", 0, started=f"2026-01-0{number}")
