@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=512, help="of an epoch")
     parser.add_argument("--budget", type=float, default=60.0, help="seconds of simulation")
     parser.add_argument("--size", nargs="+", default=["size=small"], help="words on the data, such as size=tiny")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="of the five, such as plain smote physical")
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
     parser.add_argument("--quick", action="store_true", help="two treatments of the tiny size: whether it runs")
     asked = parser.parse_args()
@@ -58,8 +59,8 @@ def compare(asked: argparse.Namespace) -> None:
         "physical": (made, fewer),
         "physical_steps": (made, asked.epochs),
     }
-    if asked.quick:
-        treatments = {name: treatments[name] for name in ("plain", "physical")}
+    chosen = ("plain", "physical") if asked.quick else asked.only or tuple(treatments)
+    treatments = {name: treatments[name] for name in chosen}
     for seed in asked.seeds:
         for name, (words, epochs) in treatments.items():
             train(asked.output, name, seed, (*words, *common, f"trainer.epochs={epochs}"))
