@@ -48,7 +48,7 @@ def main() -> None:
 
 def train(laboratory: Laboratory, name: str, asked: argparse.Namespace) -> None:
     """Time an epoch, then train for as many as fit."""
-    words = (f"experiment={name}", *(() if asked.quick else COMMON))
+    words = (f"experiment={name}",)
     if asked.quick:
         laboratory.train({name: (*words, "trainer.limit_batches=2")}, [asked.seed])
         return

@@ -17,10 +17,10 @@ from pathlib import Path
 from treatments import Laboratory, finished, mean_of
 
 DATA = ("size.materials=1450", "size.energies_per_material=4", "size.train_pixels=32", "trainer.epochs=16")
-THIRD = ("split.validation=0.1", "split.test_material=0.15")
+SHARES = ("split.validation=0.1", "split.test_material=0.15")
 SPLITS = {
-    "sample": ("split=sample", *THIRD),
-    "material": ("split=material", *THIRD),
+    "sample": ("split=sample", *SHARES),
+    "material": ("split=material", *SHARES),
     "nested": ("split=nested", "split.validation=0.1", "split.test_material=0.15", "split.test_family=0.15"),
 }
 TOLD = {

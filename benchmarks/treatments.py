@@ -35,6 +35,8 @@ DATA = ("size.train_pixels=32", "split.validation=0.15", "split.test_material=0.
 STEPS = ("trainer.epochs=24", "trainer.epoch_draws=2871")
 SEEDS = (1, 2, 3, 4, 5)
 MOST_PROMISING = 5
+ORDER = ("curve", "screen", "confirm", "test")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 CURVE = (12, 24, 48, 96)
 TREATMENTS: dict[str, tuple[str, ...]] = {
     "plain": (),
@@ -77,7 +79,7 @@ PARTS = ("validation", "test_material", "test_family")
 def main() -> None:
     """Run what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", nargs="+", default=["curve", "screen", "confirm", "test"], metavar="STEP")
+    parser.add_argument("--steps", nargs="+", default=list(ORDER), choices=ORDER, metavar="STEP")
     parser.add_argument("--only", nargs="+", default=list(TREATMENTS), choices=list(TREATMENTS), metavar="NAME")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, of one thread each")
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
@@ -146,9 +148,6 @@ class Laboratory:
         words += ["task.figures=[macro_f1,top1]", f"task.json={answer}", f"output_dir={self.folder / 'outputs'}"]
         subprocess.run([sys.executable, "-m", "sgexp", "task=compare", *words], check=True, stdout=subprocess.DEVNULL)
         return comparison(part, json.loads(answer.read_text())["comparisons"])
-
-
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
 def confirmed(screened: dict[str, list[dict[str, dict[str, float]]]]) -> list[str]:

@@ -16,8 +16,8 @@ def by_treatment(runs: Sequence[RunResult]) -> tuple[dict[str, list[RunResult]],
     """Return name -> its runs, one a seed in the order of seeds, and notes.
 
     Runs are of one treatment if their configs differ in nothing but the seed; what a later version has added and leaves
-    as it was is no difference. Of two runs with one seed the later
-    counts: it is the same training again, and would pass for a second seed that agrees miraculously well.
+    as it was is no difference. Of two runs with one seed the later counts: it is the same training again, and would
+    pass for a second seed that agrees miraculously well.
     """
     together: dict[str, list[RunResult]] = defaultdict(list)
     for run in runs:

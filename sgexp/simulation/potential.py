@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -132,61 +133,45 @@ def slice_sums(
     for first in range(0, slab.slices, step):
         last = min(first + step, slab.slices)
         inside = slice(*np.searchsorted(groups, [first * _GROUPS_A_SLICE, last * _GROUPS_A_SLICE]).tolist())
-        runs = groups[inside] - first * _GROUPS_A_SLICE, edges[inside.start : inside.stop + 1]
-        if many:
-            half_plane = _gridded(factors, turns, *runs, slices=last - first, grid=grid, box=slab.box)
-        else:
-            quarter = _products(factors, turns, *runs, slices=last - first, grid=grid, box=slab.box, device=device)
-            half_plane = _half_plane(quarter)
+        own = groups[inside] - first * _GROUPS_A_SLICE
+        some = _Atoms(turns, own, edges[inside.start : inside.stop + 1], last - first, grid, slab.box)
+        half_plane = _gridded(factors, some) if many else _half_plane(_products(factors, some, device))
         yield torch.fft.irfft2(half_plane, s=grid, norm="forward")
 
 
-def _gridded(
-    factors: FormFactors,
-    turns_N2: np.ndarray,
-    groups_G: np.ndarray,
-    edges: np.ndarray,
-    *,
-    slices: int,
-    grid: tuple[int, int],
-    box: tuple[float, float],
-) -> Tensor:
-    """Return the structure factors over A for k_x >= 0 of some slices, (s, Ny, Nx/2 + 1) complex64.
+class _Atoms(NamedTuple):
+    """The atoms of some slices, in groups of one element in one slice: ``edges[g]`` to ``edges[g + 1]``."""
 
-    Groups are those of ``_products``.
-    """
-    result = torch.zeros(slices, grid[0], grid[1] // 2 + 1, dtype=torch.complex64)
-    for group, (first, last) in zip(groups_G.tolist(), pairwise(edges.tolist()), strict=True):
+    turns_N2: np.ndarray
+    groups_G: np.ndarray
+    edges: np.ndarray
+    slices: int
+    grid: tuple[int, int]
+    box: tuple[float, float]
+
+
+def _gridded(factors: FormFactors, atoms: _Atoms) -> Tensor:
+    """Return the structure factors over A for k_x >= 0 of some slices, (s, Ny, Nx/2 + 1) complex64."""
+    grid = atoms.grid
+    result = torch.zeros(atoms.slices, grid[0], grid[1] // 2 + 1, dtype=torch.complex64)
+    for group, (first, last) in zip(atoms.groups_G.tolist(), pairwise(atoms.edges.tolist()), strict=True):
         slice_index, number = divmod(group, _GROUPS_A_SLICE)
-        sums = gridding.spread_sums(turns_N2[first:last], grid)
-        result[slice_index].addcmul_(sums, _form_factor_over_window_YX(factors, number, grid, box))
+        sums = gridding.spread_sums(atoms.turns_N2[first:last], grid)
+        result[slice_index].addcmul_(sums, _form_factor_over_window_YX(factors, number, grid, atoms.box))
     return result
 
 
-def _products(
-    factors: FormFactors,
-    turns_N2: np.ndarray,
-    groups_G: np.ndarray,
-    edges: np.ndarray,
-    *,
-    slices: int,
-    grid: tuple[int, int],
-    box: tuple[float, float],
-    device: str,
-) -> Tensor:
-    """Return sum over atoms of f / A x (cos, sin)_y x (cos, sin)_x for some slices: (s, 2, Ny/2, 2, Nx/2).
-
-    Group g holds the atoms ``edges[g]`` to ``edges[g + 1]``: those of one element in one slice.
-    """
-    ny, nx = grid
-    quarter = torch.zeros(slices, 2, ny // 2, 2, nx // 2, device=device)
-    origin = int(edges[0])
-    along_x = _harmonics(turns_N2[origin : edges[-1], 0], nx // 2, device)
-    along_y = _harmonics(turns_N2[origin : edges[-1], 1], ny // 2, device)
-    for group, (first, last) in zip(groups_G.tolist(), pairwise((edges - origin).tolist()), strict=True):
+def _products(factors: FormFactors, atoms: _Atoms, device: str) -> Tensor:
+    """Return sum over atoms of f / A x (cos, sin)_y x (cos, sin)_x for some slices: (s, 2, Ny/2, 2, Nx/2)."""
+    ny, nx = atoms.grid
+    quarter = torch.zeros(atoms.slices, 2, ny // 2, 2, nx // 2, device=device)
+    origin = int(atoms.edges[0])
+    inside = atoms.turns_N2[origin : atoms.edges[-1]]
+    along_x, along_y = _harmonics(inside[:, 0], nx // 2, device), _harmonics(inside[:, 1], ny // 2, device)
+    for group, (first, last) in zip(atoms.groups_G.tolist(), pairwise((atoms.edges - origin).tolist()), strict=True):
         slice_index, number = divmod(group, _GROUPS_A_SLICE)
         products = along_y[:, first:last] @ along_x[:, first:last].T
-        table = _form_factor_YX(factors, number, grid, box, device)[None, :, None, :]
+        table = _form_factor_YX(factors, number, atoms.grid, atoms.box, device)[None, :, None, :]
         quarter[slice_index].addcmul_(products.view(2, ny // 2, 2, nx // 2), table)
     return quarter
 

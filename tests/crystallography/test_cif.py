@@ -12,7 +12,9 @@ from sgexp.crystallography.files import read_structures
 from sgexp.crystallography.library import load_library
 from sgexp.errors import DataError
 
-QUARTZ = """data_quartz
+from ..cif_text import ATOMS
+
+QUARTZ = f"""data_quartz
 _cell_length_a 4.916
 _cell_length_b 4.916
 _cell_length_c 5.4054(4)
@@ -20,15 +22,9 @@ _cell_angle_alpha 90
 _cell_angle_beta 90
 _cell_angle_gamma 120
 _space_group_name_H-M_alt 'P 32 2 1'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_occupancy
+{ATOMS}_atom_site_occupancy
 Si1 Si 0.4697(2) 0 0.6667 1
-O1 O 0.4135 0.2669 0.7858 {occupancy}
+O1 O 0.4135 0.2669 0.7858 {{occupancy}}
 """
 
 

@@ -18,6 +18,8 @@ from sgexp.simulation.schema import SimulationConfig
 from sgexp.simulation.stack import simulate
 from sgexp.simulation.tilt import Tilt
 
+from ..cif_text import ATOMS
+
 HEAD = """data_perovskite
 _cell_length_a 3.99
 _cell_length_b 3.99
@@ -26,12 +28,6 @@ _cell_angle_alpha 90
 _cell_angle_beta 90
 _cell_angle_gamma 90
 _space_group_name_H-M_alt 'P 4 m m'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
 """
 PLACES = {"Ba1": "Ba 0 0 0", "Ti1": "Ti 0.5 0.5 0.52", "O1": "O 0.5 0.5 0.97", "O2": "O 0.5 0 0.49"}
 CONFIG = SimulationConfig(grid=64, box=20.0, pixels=32, thickness=30.0, displacement=0.07)
@@ -40,7 +36,7 @@ CONFIG = SimulationConfig(grid=64, box=20.0, pixels=32, thickness=30.0, displace
 def cif(folder, keys, values, more=""):
     rows = [f"{label} {PLACES[label]} {values[label]}" for label in PLACES]
     path = folder / "perovskite.cif"
-    path.write_text(HEAD + "".join(f"{key}\n" for key in keys) + "\n".join(rows) + "\n" + more)
+    path.write_text(HEAD + ATOMS + "".join(f"{key}\n" for key in keys) + "\n".join(rows) + "\n" + more)
     return path
 
 
