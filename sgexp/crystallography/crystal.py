@@ -17,6 +17,9 @@ from sgexp.errors import DataError
 SYMPRECS = (0.001, 0.01, 0.1)
 """Tolerances of the three space-group labels, in angstrom (spglib's ``symprec``)."""
 
+AROUND = (0.0005, 0.2)
+"""Tolerances below and above those, in angstrom, at which the groups of built-in crystals are stored as well."""
+
 CLOSEST = 0.5
 """Atoms nearer to each other than this cannot both be there, angstrom (the shortest bond, H-H, is 0.74)."""
 
@@ -47,6 +50,8 @@ class Crystal:
     displacements
         (atomic number, rms thermal displacement along each axis in Å) of the elements for which the crystal's file
         gives B or U; nothing for all others.
+    groups_around
+        Group numbers at the tolerances ``AROUND``; nothing where they are not known.
     """
 
     cell: NDArray[np.float64]
@@ -57,6 +62,7 @@ class Crystal:
     parent: str
     family: str = ""
     displacements: tuple[tuple[int, float], ...] = ()
+    groups_around: tuple[int, ...] = ()
 
     @classmethod
     def from_arrays(
@@ -131,7 +137,23 @@ class Crystal:
                 f"{self.name}: spglib finds no space group at {SYMPRECS[1]} angstrom; "
                 "check the cell and that no two atoms stand on one place."
             )
-        return dataclasses.replace(self, space_groups=(first, second, third))
+        return dataclasses.replace(self, space_groups=(first, second, third), groups_around=())
+
+    def groups_if_scaled(self, scale: float) -> tuple[int, ...] | None:
+        """Return the groups at ``SYMPRECS`` of this crystal with edges ``scale`` times as long; None if not known.
+
+        They are its own at tolerances ``scale`` times as small. Symmetry can only grow with the tolerance: groups known
+        below and above one of these, if equal, are the group there.
+        """
+        known = sorted(zip((*SYMPRECS, *AROUND), (*self.space_groups, *self.groups_around), strict=False))
+        groups = []
+        for symprec in SYMPRECS:
+            below = [group for tolerance, group in known if tolerance <= symprec / scale][-1:]
+            above = [group for tolerance, group in known if tolerance >= symprec / scale][:1]
+            if not below or below != above or below == [0]:
+                return None
+            groups += below
+        return tuple(groups)
 
 
 def group_number(crystal: Crystal, symprec: float) -> int:

@@ -1,4 +1,4 @@
-"""Crystals kept in a file, so that a population that takes half a minute to make is made once."""
+"""Crystals kept in a file, so that those of a folder or a large population are read or made once."""
 
 from __future__ import annotations
 

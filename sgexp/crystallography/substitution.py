@@ -131,18 +131,27 @@ def has_room(crystal: Crystal, new: MappingKey, shortest: dict[tuple[int, int], 
 
 
 def apply_mapping(crystal: Crystal, new: MappingKey) -> Crystal:
-    """Return the child in which ``new`` stands for the parent's elements, labelled by spglib."""
-    old = species(crystal)
+    """Return the child in which ``new`` stands for the parent's elements, labelled as spglib would.
+
+    Where no two elements become one, the child's groups follow from those of its parent, if enough of them are known:
+    that saves a call of spglib, milliseconds for a large cell. Else spglib is asked.
+    """
+    old, scale = species(crystal), scale_of(crystal, new)
     numbers: NDArray[np.int64] = np.array(new)[np.searchsorted(old, crystal.numbers)]
-    name = f"{crystal.name}-{''.join(ELEMENTS[z].symbol for z in new)}"
-    return replace(
+    child = replace(
         crystal,
-        cell=crystal.cell * scale_of(crystal, new),
+        cell=crystal.cell * scale,
         numbers=numbers,
-        name=name,
+        name=f"{crystal.name}-{''.join(ELEMENTS[z].symbol for z in new)}",
         parent=crystal.name,
         displacements=(),  # a file's are those of the parent's elements
-    ).relabelled()
+        groups_around=(),
+    )
+    groups = crystal.groups_if_scaled(scale) if len(set(new)) == len(old) else None
+    if groups is None:
+        return child.relabelled()
+    first, second, third = groups
+    return replace(child, space_groups=(first, second, third))
 
 
 def symbols_of(child: str, parent: str) -> list[str]:

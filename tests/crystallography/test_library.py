@@ -8,7 +8,7 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from sgexp.crystallography.crystal import SYMPRECS, group_number
+from sgexp.crystallography.crystal import AROUND, SYMPRECS, group_number
 from sgexp.crystallography.families import duplicates
 from sgexp.crystallography.groups import space_group
 from sgexp.crystallography.library import MIRROR, load_library, records
@@ -81,6 +81,14 @@ def test_every_crystal_rebuilt_has_the_groups_that_spglib_finds(library):
     chosen = [*library[:1328], *library[1328::3]]
     wrong = [c.name for c in chosen if c.space_groups != tuple(group_number(c, symprec) for symprec in SYMPRECS)]
     assert wrong == []
+
+
+def test_groups_around_the_labels_are_those_that_spglib_finds(library):
+    """Every twentieth, and more of those whose symmetry rises: the stored labels of children rest on them."""
+    rising = [crystal for crystal in library if len({*crystal.space_groups, *crystal.groups_around}) > 1]
+    assert len(rising) > 250
+    for crystal in library[::20] + rising[::8]:
+        assert crystal.groups_around == tuple(group_number(crystal, symprec) for symprec in AROUND), crystal.name
 
 
 def test_a_mirror_image_is_the_other_hand_of_a_crystal_of_the_pairs(library):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -12,11 +14,13 @@ from sgexp.crystallography.library import load_library
 from sgexp.crystallography.substitution import (
     SQUEEZED,
     Materials,
+    apply_mapping,
     children,
     contacts,
     has_room,
     mappings,
     replacements,
+    scale_of,
     species,
 )
 
@@ -60,6 +64,35 @@ def test_children_are_of_the_parents_type_and_labelled_by_spglib(library):
             np.testing.assert_array_equal(child.positions, parent.positions)
         assert len({child.name for child in found} | {parent.name}) == 6
         assert len({child.formula for child in found} | {parent.formula}) == 6
+
+
+def test_groups_taken_from_the_parent_are_those_that_spglib_finds_for_the_child(library):
+    """Parents whose group rises with the tolerance above all: there a scaled cell may have another group."""
+    rising = [parent for parent in library.values() if len({*parent.space_groups, *parent.groups_around}) > 1]
+    known = asked = changed = 0
+    for parent in [*rising[::2], *list(library.values())[::30]]:
+        for new in itertools.islice(mappings(parent, np.random.default_rng(0)), 3):
+            child = apply_mapping(parent, new)
+            assert child.space_groups == tuple(group_number(child, symprec) for symprec in SYMPRECS), child.name
+            changed += child.space_groups != parent.space_groups
+            if parent.groups_if_scaled(scale_of(parent, new)) is None:
+                asked += 1
+            else:
+                known += 1
+    assert known > 300 and asked > 10 and changed > 3
+
+
+def test_spglib_is_asked_where_two_elements_become_one(library):
+    """A list of recipes from elsewhere may ask for it: rock salt of one element is simple cubic."""
+    parent = library["AB_cF8_225_a_b"]
+    assert parent.groups_if_scaled(1.0) == (225, 225, 225)
+    assert apply_mapping(parent, (11, 11)).space_group == 221
+
+
+def test_nothing_is_known_of_a_crystal_that_was_labelled_alone(library):
+    parent = library["AB_cF8_225_a_b"].relabelled()
+    assert parent.groups_around == () and parent.groups_if_scaled(1.1) is None
+    assert apply_mapping(parent, (19, 17)).space_groups == (225, 225, 225)
 
 
 def test_bigger_atoms_make_a_bigger_cell_in_proportion_to_their_mean_radius(library):

@@ -3,8 +3,8 @@
 The library comes in editions, so that data made from an earlier one can be made again: ``crystals.json.gz`` is edition
 1 (1,328 crystals), ``crystals_2.json.gz`` what edition 2 adds. They hold cells and asymmetric units and are written by
 ``collect.py`` from packages. ``labels.json`` (written by ``build.py``) has the space groups that spglib finds at 0.001,
-0.01 and 0.1 angstrom, the structure family and the symmetry margin of each crystal; ``references.json.gz`` where they
-were published.
+0.01 and 0.1 angstrom (and around these, at 0.0005 and 0.2), the structure family and the symmetry margin of each
+crystal; ``references.json.gz`` where they were published.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ def _stored(name: str) -> Any:
 
 
 def labels() -> dict[str, dict[str, Any]]:
-    """Return name -> what ``build.py`` stored: ``space_groups`` (three numbers), ``family``, ``symmetry_margin``."""
+    """Return name -> what ``build.py`` stored.
+
+    Keys: ``space_groups`` (three numbers), ``groups_around`` (two), ``family``, ``symmetry_margin``.
+    """
     return json.loads(files(__name__).joinpath("labels.json").read_text(encoding="utf-8"))
 
 
@@ -89,6 +92,7 @@ def mirror_image(crystal: Crystal) -> Crystal:
         crystal,
         positions=(1.0 - crystal.positions) % 1.0,
         space_groups=(first, second, third),
+        groups_around=tuple(int(enantiomorph_of[number]) for number in crystal.groups_around),
         name=f"{crystal.name}{MIRROR}",
         parent=crystal.name,
     )
@@ -111,7 +115,7 @@ def _library(edition: int) -> tuple[Crystal, ...]:
         label = known[built["name"]]
         first, second, third = label["space_groups"]
         made = Crystal.from_arrays(**built, space_groups=(first, second, third), family=label["family"])
-        crystals[made.name] = made
+        crystals[made.name] = replace(made, groups_around=tuple(label["groups_around"]))
     if edition >= MIRRORED:
         images = [name for name in known if name.endswith(MIRROR)]
         crystals |= {name: mirror_image(crystals[name.removesuffix(MIRROR)]) for name in images}

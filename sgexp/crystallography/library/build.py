@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from sgexp.crystallography.crystal import Crystal
+from sgexp.crystallography.crystal import AROUND, Crystal, group_number
 from sgexp.crystallography.families import assign_families
 from sgexp.crystallography.groups import space_group
 from sgexp.crystallography.library import MIRROR, mirror_image, rebuild, records
@@ -49,7 +49,12 @@ def text(crystals: Sequence[Crystal], margins: Sequence[float]) -> str:
     """Return what ``labels.json`` should hold: one crystal a line."""
     lines = []
     for c, margin in zip(crystals, margins, strict=True):
-        label = {"space_groups": list(c.space_groups), "family": c.family, "symmetry_margin": round(margin, 3)}
+        label = {
+            "space_groups": list(c.space_groups),
+            "groups_around": [group_number(c, symprec) for symprec in AROUND],
+            "family": c.family,
+            "symmetry_margin": round(margin, 3),
+        }
         lines.append(f"{json.dumps(c.name)}: {json.dumps(label)}")
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
