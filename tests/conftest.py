@@ -72,6 +72,19 @@ def tiny_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def tiny_files(tiny_run, made_data):
+    """The folder of the HDF5 files that the tiny run trained on; other tests make other sets of 60 crystals."""
+    from sgexp.composition import Composer
+    from sgexp.schema import build
+    from sgexp.tasks.prepare import simulation_recipe
+
+    config = Composer().check(["size=tiny"])
+    recipe, dataset = simulation_recipe(config), build(config.dataset)
+    assert dataset.folder(recipe).parent == made_data / "crystals" and dataset.is_prepared(recipe)
+    return dataset.folder(recipe)
+
+
+@pytest.fixture(scope="session")
 def wandb_run(tmp_path_factory):
     """Return (run folder, how the command ended) of a tiny run with the default logger, in nobody's home."""
     cwd = tmp_path_factory.mktemp("wandb")

@@ -49,12 +49,11 @@ def test_on_its_own_data_it_gives_the_runs_own_figures_exactly(tiny_run, tmp_pat
 
 
 @pytest.fixture
-def other_files(tiny_run, made_data, tmp_path):
+def other_files(tiny_files, tmp_path):
     """The tiny files with new names for most materials, one group turned into one never trained, another scale."""
-    (source,) = [path for path in (made_data / "crystals").glob("60-*") if (path / "complete.json").exists()][:1]
     folder = tmp_path / "files"
     folder.mkdir()
-    for path in source.glob("*.h5"):
+    for path in tiny_files.glob("*.h5"):
         shutil.copy(path, folder)
         with h5py.File(folder / path.name, "r+") as file:
             for number, key in enumerate(file):

@@ -19,12 +19,11 @@ QUICK = ("size=tiny", "trainer=debug", "evaluation.baselines=[]", "callbacks.pro
 
 
 @pytest.fixture
-def files(tiny_run, made_data, tmp_path):
+def files(tiny_files, tmp_path):
     """Return a folder with copies of the tiny data set's two files, to be harmed."""
-    (source,) = [path for path in (made_data / "crystals").glob("60-*") if (path / "complete.json").exists()][:1]
     folder = tmp_path / "files"
     folder.mkdir()
-    for path in source.glob("*.h5"):
+    for path in tiny_files.glob("*.h5"):
         shutil.copy(path, folder)
     return folder
 
@@ -204,11 +203,10 @@ def test_data_of_other_settings_are_not_taken_for_ours(tiny_run, made_data, tmp_
 
 
 @pytest.mark.slow
-def test_a_file_of_ours_that_was_cut_is_made_again(tiny_run, made_data, tmp_path):
-    kept = [path for path in (made_data / "crystals").glob("60-*") if path.is_dir()]
-    (source,) = [path for path in kept if '"displacement": 0.07' in (path / "manifest.json").read_text()]
-    shutil.copytree(source, tmp_path / "data" / "crystals" / source.name)
-    path = tmp_path / "data" / "crystals" / source.name / "batch_train_1.h5"
+def test_a_file_of_ours_that_was_cut_is_made_again(tiny_run, tiny_files, tmp_path):
+    folder = tmp_path / "data" / "crystals" / tiny_files.name
+    shutil.copytree(tiny_files, folder)
+    path = folder / "batch_train_1.h5"
     path.write_bytes(path.read_bytes()[:200_000])
     ended = command(*QUICK, f"data_dir={tmp_path / 'data'}", cwd=tmp_path)
     assert ended.code == 0, ended.err

@@ -15,7 +15,6 @@ import yaml
 from scipy.special import softmax
 
 from sgexp.crystallography.groups import space_group
-from sgexp.data.catalog import build_catalog
 from sgexp.evaluation.calibration import fit_temperature
 from sgexp.evaluation.predictions import Predictions
 
@@ -30,14 +29,6 @@ def predicted(cwd):
 def table(path):
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
-
-
-@pytest.fixture(scope="module")
-def tiny_files(tiny_run, made_data, tmp_path_factory):
-    """The folder of the HDF5 files that the run trained on; other tests make other sets of 60 crystals."""
-    wanted, cache = result(tiny_run[0])["data_fingerprint"], tmp_path_factory.mktemp("cache")
-    made = (path for path in (made_data / "crystals").glob("60-*") if (path / "complete.json").exists())
-    return next(path for path in made if build_catalog(path, cache, progress=False).fingerprint == wanted)
 
 
 def test_the_runs_own_crystals_get_the_answers_of_its_test_and_levels_add_up(tiny_run, tiny_files, tmp_path):
