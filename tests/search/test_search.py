@@ -88,7 +88,8 @@ def test_the_same_line_again_runs_nothing_and_more_trials_go_on(searched):
 
 
 def test_an_interrupted_search_loses_nothing_and_proposes_what_it_would_have(searched, searches):
-    words = ("search.trials=6", "search.startup=3", "task.seconds=0.3")
+    go_on = searches.cwd / "go_on"  # so that the second trial is not at its end before it is interrupted
+    words = ("search.trials=6", "search.startup=3", f"task.waits_for={go_on}", "task.waits_from=2")
     process = searches.start(*words)
     wait_for(lambda: len(searches.runs()) == 2 and (searches.runs()[1] / "metrics.csv").is_file(), process)
     os.killpg(process.pid, signal.SIGINT)
@@ -96,7 +97,8 @@ def test_an_interrupted_search_loses_nothing_and_proposes_what_it_would_have(sea
     assert ended.code == 130
     assert "interrupted: 1 finished" in ended.sentence and "go on with: python -m sgexp -m " in ended.sentence
     assert [trial["state"] for trial in searches.trials()] == ["finished", "waiting"]
-    again = searches.run(*words[:2], "task.seconds=0.3")
+    go_on.touch()
+    again = searches.run(*words)
     assert again.code == 0, again.out + again.err
     assert "1 interrupted before, goes on: 1" in again.out
     assert len(searches.runs()) == 6
@@ -119,12 +121,14 @@ def test_naively_seeded_a_search_that_goes_on_repeats_itself():
 
 
 def test_a_killed_search_gives_its_running_trials_back(searches):
-    words = ("search.trials=2", "trainer.epochs=40", "task.seconds=0.1", "search.storage=sqlite")
+    go_on = searches.cwd / "go_on"
+    words = ("search.trials=2", "trainer.epochs=40", f"task.waits_for={go_on}", "search.storage=sqlite")
     process = searches.start(*words, "launcher.jobs=2")
     wait_for(lambda: len(list(searches.cwd.glob("outputs/train/*/metrics.csv"))) == 2, process)
     wait_for(lambda: all(trial["state"] == "running" for trial in searches.trials()), process)
     os.kill(process.pid, signal.SIGKILL)
     end(process)
+    go_on.touch()
     again = searches.run(*words, "launcher.jobs=2")
     assert again.code == 0, again.out + again.err
     assert "2 interrupted before, go on: 0, 1" in again.out
@@ -133,8 +137,12 @@ def test_a_killed_search_gives_its_running_trials_back(searches):
 
 
 def test_two_searches_on_one_storage_share_the_trials(searches):
-    words = ("search.trials=6", "task.seconds=0.1", "search.sampler=random")
+    go_on = searches.cwd / "go_on"  # so that neither runs all trials before the other begins
+    words = ("search.trials=6", f"task.waits_for={go_on}", "search.sampler=random")
     first, second = searches.start(*words), searches.start(*words)
+    for each in (first, second):
+        wait_for(lambda: len(list(searches.cwd.glob("outputs/train/*/metrics.csv"))) == 2, each)
+    go_on.touch()
     ended = [end(first), end(second)]
     assert [item.code for item in ended] == [0, 0], ended
     assert [trial["state"] for trial in searches.trials()] == ["finished"] * 6

@@ -61,7 +61,8 @@ def test_started_again_it_skips_what_is_finished_and_repeats_failures_if_asked(s
 
 
 def test_ctrl_c_stops_all_jobs_and_says_how_to_go_on(sweeps):
-    words = ("seed=1,2,3", "trainer.epochs=20", "task.seconds=0.1", "launcher.jobs=2")
+    go_on = sweeps.cwd / "go_on"  # so that no job is at its end, whenever the others begin
+    words = ("seed=1,2,3", "trainer.epochs=20", f"task.waits_for={go_on}", "launcher.jobs=2")
     process = sweeps.start(*words)
     wait_for(lambda: len(list(sweeps.cwd.glob("outputs/train/*/metrics.csv"))) == 2, process)
     os.killpg(process.pid, signal.SIGINT)
@@ -71,6 +72,7 @@ def test_ctrl_c_stops_all_jobs_and_says_how_to_go_on(sweeps):
     assert [record["status"] for record in sweeps.results()] == ["interrupted"] * 2
     assert sweeps.states() == ["interrupted", "interrupted", "waiting"]
 
+    go_on.touch()
     again = sweeps.run(*words)
     assert again.code == 0, again.out + again.err
     assert "2 interrupted before, go on: 1, 2" in again.out
@@ -81,13 +83,13 @@ def test_ctrl_c_stops_all_jobs_and_says_how_to_go_on(sweeps):
 
 
 def test_a_killed_sweep_leaves_no_job_behind_and_goes_on(sweeps):
-    words = ("seed=1,2", "trainer.epochs=50", "task.seconds=0.1", "launcher.jobs=2")
+    words = ("seed=1,2", f"task.waits_for={sweeps.cwd / 'never'}", "launcher.jobs=2")
     process = sweeps.start(*words)
     wait_for(lambda: len(list(sweeps.cwd.glob("outputs/train/*/metrics.csv"))) == 2, process)
     pids = [record["pid"] for record in sweeps.results()]
     os.kill(process.pid, signal.SIGKILL)
     end(process)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -117,11 +119,13 @@ def test_the_same_experiment_twice_in_a_sweep_is_run_once(sweeps):
 
 
 def test_a_sweep_that_is_being_run_is_not_started_again(sweeps):
-    process = sweeps.start("seed=1,2", "task.seconds=1")
+    words = ("seed=1,2", f"task.waits_for={sweeps.cwd / 'go_on'}")
+    process = sweeps.start(*words)
     wait_for(lambda: sweeps.manifests() and sweeps.folders(), process)
-    second = sweeps.run("seed=1,2", "task.seconds=1")
+    second = sweeps.run(*words)
     assert second.code == 2
     assert "is being run by another process" in second.sentence
+    (sweeps.cwd / "go_on").touch()
     assert end(process).code == 0
     assert len(sweeps.folders()) == 2
 

@@ -14,6 +14,8 @@ class ScoredTask(Component):
 
     seconds: float = 0.0
     fails_above: float = 1e9
+    waits_for: str | None = None
+    waits_from: int = 1
 
 
 @dataclass(kw_only=True)

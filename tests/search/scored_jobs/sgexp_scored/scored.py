@@ -13,6 +13,15 @@ def score(lr, width):
     return 1.0 - 0.1 * abs(math.log10(lr) + 2.0) - 1.0 / width
 
 
+def wait_for_file(path, seconds=300.0):
+    """Wait until a file is there: the test makes it when it has seen, or done, what must come before."""
+    until = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody made {path}")
+        time.sleep(0.02)
+
+
 def train(config):
     """Write a row of metrics.csv an epoch; a resumed run begins after those that are there."""
     if config.resume:
@@ -20,6 +29,7 @@ def train(config):
     else:
         run = RunFolder.create(Path(config.output_dir), "train", config.name, plain(config))
         run.describe(plain(config), [])
+    number = len(list(run.folder.parent.iterdir()))
     lr, width, epochs = config.optimizer.lr, config.model.width, config.trainer.epochs
     if lr > config.task.fails_above:
         raise RuntimeError("the learning rate [red]is too high")
@@ -30,6 +40,8 @@ def train(config):
             history.write_text("epoch,seconds,val/macro_f1\n")
         for epoch in range(len(history.read_text().splitlines()) - 1, epochs):
             time.sleep(config.task.seconds)
+            if config.task.waits_for and number >= config.task.waits_from and epoch == epochs // 2:
+                wait_for_file(Path(config.task.waits_for))
             with history.open("a") as stream:
                 stream.write(f"{epoch},{0.5 * width * (epoch + 1)},{value * (epoch + 1) / epochs}\n")
         figures = {"value": value, "low": value - 0.1, "high": value + 0.1}

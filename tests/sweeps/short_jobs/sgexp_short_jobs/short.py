@@ -7,6 +7,15 @@ from sgexp.runs import RunFolder, config_hash
 from sgexp.schema import plain
 
 
+def wait_for_file(path, seconds=300.0):
+    """Wait until a file is there: the test makes it when it has seen, or done, what must come before."""
+    until = time.monotonic() + seconds
+    while not path.exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"nobody made {path}")
+        time.sleep(0.02)
+
+
 def train(config):
     """Write a row of metrics.csv an epoch; a resumed run begins after those that are there."""
     if config.resume:
@@ -21,6 +30,8 @@ def train(config):
         print(f"seed {config.seed} goes on after {len(history.read_text().splitlines()) - 1} epochs")
         for epoch in range(len(history.read_text().splitlines()) - 1, config.trainer.epochs):
             time.sleep(config.task.seconds)
+            if config.task.waits_for and epoch == config.trainer.epochs // 2:
+                wait_for_file(Path(config.task.waits_for))
             with history.open("a") as stream:
                 stream.write(f"{epoch}\n")
         if config.seed == config.task.fails_with:
