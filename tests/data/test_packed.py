@@ -189,11 +189,13 @@ from sgexp.data import packing
 from sgexp.data.catalog import build_catalog
 from sgexp.data.packed import PackedStore
 from sgexp.data.transforms import Transform
-root, slow = Path(sys.argv[1]), float(sys.argv[2])
+root, slow, stays = Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
 packing._BLOCK_ROWS, packing._SYNC_SECONDS = 2, 0.0
 pack_block = packing._pack_block
 def slowly(*arguments):
-    time.sleep(slow)
+    global stays
+    time.sleep(slow if stays else 600)  # to be killed there
+    stays -= 1
     print("block", flush=True)
     return pack_block(*arguments)
 packing._pack_block = slowly
@@ -205,13 +207,13 @@ PackedStore.build(catalog, Transform("log", 0.25, 8, True), root / "cache", prog
 @pytest.mark.slow
 def test_a_kill_and_two_jobs_at_once_do_no_harm(catalog: Catalog, tmp_path: Path) -> None:
     command = [sys.executable, "-c", PACK, str(tmp_path)]
-    first = subprocess.Popen([*command, "0.2"], stdout=subprocess.PIPE, text=True)
+    first = subprocess.Popen([*command, "0.2", "4"], stdout=subprocess.PIPE, text=True)
     assert first.stdout is not None
     for _ in range(4):
         first.stdout.readline()
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    jobs = [subprocess.Popen([*command, "0.1"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    jobs = [subprocess.Popen([*command, "0.1", "-1"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     counts = [job.communicate()[0].splitlines().count("block") for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0]
     assert 0 in counts  # the second waited and found the store
@@ -231,7 +233,7 @@ def test_a_file_that_cannot_grow_is_told_too(catalog: Catalog, tmp_path: Path) -
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n" + PACK.replace(
         "PackedStore.build(", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nPackedStore.build("
     )
-    done = subprocess.run([sys.executable, "-c", limited, str(tmp_path), "0"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", limited, str(tmp_path), "0", "-1"], capture_output=True, text=True)
     assert "DataError: The packed patterns need" in done.stderr, done.stderr
 
 

@@ -26,7 +26,7 @@ def together():
         for rank in sorted((0, 1), key=lambda rank: rank == hangs):
             if rank == hangs:
                 both[rank].kill()
-            ended[rank] = (*both[rank].communicate(timeout=120), both[rank].returncode)
+            ended[rank] = (*both[rank].communicate(timeout=600), both[rank].returncode)
         return ended[0], ended[1]
 
     yield run
@@ -38,7 +38,7 @@ def together():
 @pytest.mark.slow
 def test_what_one_process_does_alone_before_training_is_waited_for(together):
     _, (out, err, code) = together("naive")
-    assert code != 0 and "made" not in out and ("Timed out" in err or "timeout" in err.lower()), err
+    assert code != 0 and out == "met\n" and ("Timed out" in err or "timeout" in err.lower()), err
     ended = together("works")  # five seconds, where each is allowed two
     assert [(out, code) for out, _, code in ended] == [("made\nleft\n", 0)] * 2, ended
 

@@ -27,7 +27,10 @@ def main(rank, port, what):
         timeout_seconds=100.0 if "stopped" in what else 2.0, lost_seconds={"works": 30.0, "waits": 0.0}.get(what, 4.0)
     )
     if what == "naive":
-        dist.init_process_group("gloo", rank=int(rank), world_size=2, timeout=timedelta(seconds=2))
+        dist.init_process_group("gloo", rank=int(rank), world_size=2, timeout=timedelta(seconds=60))
+        dist.barrier()
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=2))  # given above it would be of the meeting too
+        print("met", flush=True)
     else:
         processes.join(False, config)
     heartbeat.farewell = lambda said: f"{said}; and farewell"
