@@ -41,12 +41,12 @@ def slurm(tmp_path_factory):
         pytest.skip(f"this test {why}")
     folder = tmp_path_factory.mktemp("slurm")
     script = str(Path(__file__).with_name("slurm_local.sh"))
-    subprocess.run([script, "start", str(folder)], check=True, stdin=subprocess.DEVNULL, timeout=120)
+    subprocess.run([script, "start", str(folder)], check=True, stdin=subprocess.DEVNULL, timeout=300)
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     os.environ["MASTER_ADDR"] = "127.0.0.1"  # the nodes' names, n1 and n2, are nobody's address
     yield folder
     del os.environ["SLURM_CONF"], os.environ["MASTER_ADDR"]
-    subprocess.run([script, "stop", str(folder)], check=True, timeout=60)
+    subprocess.run([script, "stop", str(folder)], check=True, timeout=120)
 
 
 def losses(folder):

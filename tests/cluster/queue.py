@@ -1,12 +1,19 @@
 """The queue of the local Slurm, as its own commands tell it."""
 
+import os
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..commands import result
 
 
 def slurm_says(*words):
     """Return what a command of Slurm prints."""
-    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=240).stdout.strip()
 
 
 def details(job):
@@ -15,15 +22,45 @@ def details(job):
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
-def wait_until(happened, what, seconds=240):
-    """Wait until ``happened()`` is true."""
+def wait_until(happened, what, seconds=480, every=0.2):
+    """Wait until ``happened()`` is true, looking again after ``every`` seconds."""
     until = time.monotonic() + seconds
     while not (found := happened()):
         assert time.monotonic() < until, f"waited in vain for {what}: {slurm_says('squeue')}"
-        time.sleep(0.2)
+        time.sleep(every)
     return found
 
 
-def wait_until_empty(seconds=240):
+@contextmanager
+def held_in_training(begun) -> Iterator[Path]:
+    """Hold a run still in its first epoch: what the test does meanwhile takes a while, such as telling Slurm something.
+
+    ``begun()`` gives the folders of the runs that are wanted; the first of them whose history has its head is held.
+    """
+
+    def first():
+        return next((folder for folder in begun() if (folder / "metrics.csv").exists()), None)
+
+    folder = wait_until(first, "a training", every=0.02)
+    pid = result(folder)["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield folder
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def has_heard(folder):
+    """Say whether a signal has come to the process of a run that is held; Slurm lets it go on for some of them."""
+    try:
+        text = (Path("/proc") / str(result(folder)["pid"]) / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError):  # it is at its end already
+        return True
+    told = dict(line.split(":\t", 1) for line in text.splitlines())
+    return int(told["ShdPnd"], 16) > 0 or not told["State"].startswith("T")
+
+
+def wait_until_empty(seconds=480):
     """Wait until no job is left."""
     wait_until(lambda: not slurm_says("squeue", "-h"), "an empty queue", seconds)

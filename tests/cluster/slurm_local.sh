@@ -65,7 +65,7 @@ CONF
     slurmctld -f "$SLURM_CONF" 9>&-
     exec 9>&-
     for ((node = 1; node <= nodes; node++)); do slurmd -f "$SLURM_CONF" -N "n$node"; done
-    for _ in $(seq 120); do
+    for _ in $(seq 480); do # two minutes, on a machine that is busy
         if [ "$(sinfo -h -t idle -o %D 2>/dev/null)" = "$nodes" ]; then return; fi
         sleep 0.25
     done

@@ -38,12 +38,12 @@ def test_two_nodes_train_one_run_like_a_single_process(slurm, alone, tmp_path):
 @pytest.mark.slow
 def test_a_job_of_another_size_than_the_training_is_refused_in_one_sentence(slurm, tmp_path):
     words = ["srun", "--nodes=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "python", "-m", "sgexp", *TRAINING]
-    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert ended.returncode != 0
     said = [line for line in ended.stderr.splitlines() if line.startswith("sgexp: ")]
     assert len(said) == 1 and "srun started 2 processes" in said[0] and "Traceback" not in ended.stderr
     assert not (tmp_path / "outputs").exists()
-    sweep = subprocess.run([*words, "-m", "seed=1,2"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    sweep = subprocess.run([*words, "-m", "seed=1,2"], cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert sweep.returncode != 0 and "a sweep (-m) is started once" in sweep.stderr
     assert not (tmp_path / "outputs").exists()
 
@@ -52,7 +52,7 @@ def test_a_job_of_another_size_than_the_training_is_refused_in_one_sentence(slur
 def test_multirun_submits_a_job_for_each_combination(slurm, root, tmp_path):
     words = ["--quick", "--slurm", *TRAINING, "trainer.epochs=1", "trainer.epoch_draws=null", "model=small"]
     few = ["seed=1", "sampler=none,smote", "task.cpus=1", "task.time=00:10:00"]
-    line = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
+    line = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 600}
     ended = subprocess.run([root / "multirun.sh", *words, *few], **line)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("submitted as job") == 2
@@ -80,7 +80,7 @@ def test_the_array_of_the_docs_makes_the_files_of_one_job(slurm, root, tmp_path)
         script = script.replace(whole, small)
     assert "task=simulate size=smc19 task.folder=data/smc19-like" in script
     (tmp_path / "array.sh").write_text(script.replace("task=simulate size=smc19", few))
-    subprocess.run(["sbatch", "array.sh"], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+    subprocess.run(["sbatch", "array.sh"], cwd=tmp_path, check=True, capture_output=True, timeout=240)
     one = command(*few.split(), "task.folder=one", "simulation.processes=1", cwd=tmp_path)
     assert one.code == 0, one.err
     wait_until_empty()

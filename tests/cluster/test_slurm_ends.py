@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ..commands import command, only_run, result
+from ..commands import command, only_run, result, runs
 from ..wandb_record import segments
-from .queue import details, slurm_says, wait_until, wait_until_empty
+from .queue import details, has_heard, held_in_training, slurm_says, wait_until, wait_until_empty
 
 SUBMIT = ("task=submit", "task.submit=true", "task.cpus=1", "task.time=00:10:00")
 TRAINING = (
@@ -31,21 +31,14 @@ def log(cwd):
     return "\n".join(path.read_text() for path in (cwd / "outputs").glob("submit/*.log"))
 
 
-def training(cwd):
-    """Say whether the only run is past its first batches: the head of the history is written then."""
-    for path in cwd.glob("outputs/train/*/metrics.csv"):
-        record = result(path.parent)
-        return record["status"] == "running" and path.stat().st_mtime > record["heartbeat"]
-    return False
-
-
 @pytest.mark.slow
 def test_a_job_that_slurm_warns_is_requeued_once_and_goes_on_in_the_same_run(slurm, tmp_path):
     job = submitted("trainer=multinode", "logger=wandb", cwd=tmp_path)
-    wait_until(lambda: training(tmp_path), "a training")
-    slurm_says("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends: to the processes, not to the script
+    with held_in_training(lambda: runs(tmp_path)) as folder:
+        slurm_says("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends: to the processes, not to the script
+        wait_until(lambda: has_heard(folder), "the signal")
     wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
-    folder = only_run(tmp_path)
+    assert only_run(tmp_path) == folder
     assert result(folder)["status"] == "interrupted"
     assert result(folder)["requeued"] == [job, "0"]
     step = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
@@ -66,10 +59,11 @@ def test_a_job_that_slurm_warns_is_requeued_once_and_goes_on_in_the_same_run(slu
 @pytest.mark.slow
 def test_a_job_that_is_cancelled_keeps_what_it_has_and_does_not_come_back(slurm, tmp_path):
     job = submitted("logger=wandb", cwd=tmp_path)
-    wait_until(lambda: training(tmp_path), "a training")
-    slurm_says("scancel", job)  # all processes of the job hear SIGTERM, wandb's service too
+    with held_in_training(lambda: runs(tmp_path)) as folder:
+        slurm_says("scancel", job)  # all processes of the job hear SIGTERM, wandb's service too
+        wait_until(lambda: has_heard(folder), "the signal")
     wait_until_empty()
-    folder = only_run(tmp_path)
+    assert only_run(tmp_path) == folder
     assert details(job)["JobState"] == "CANCELLED" and details(job)["Restarts"] == "0"
     assert result(folder)["status"] == "interrupted" and "requeued" not in result(folder)
     assert (folder / "checkpoints" / "last.ckpt").exists()
@@ -81,19 +75,19 @@ def test_a_job_that_is_cancelled_keeps_what_it_has_and_does_not_come_back(slurm,
 def test_a_node_that_is_lost_ends_the_job_with_one_message_and_it_starts_again(slurm, tmp_path):
     """Everything of the second node falls silent, as when its power fails: its daemon, Slurm's step and the process."""
     job = submitted("trainer=multinode", "logger=none", "trainer.lost_seconds=6", cwd=tmp_path)
-    wait_until(lambda: training(tmp_path), "a training")
-    folder = only_run(tmp_path)
     daemon = int((slurm / "slurmd.n2.pid").read_text())
-    silent = [daemon, *offspring(job, node="n2")]
-    assert len(silent) >= 3
-    for pid in silent:
-        os.kill(pid, signal.SIGSTOP)
+    with held_in_training(lambda: runs(tmp_path)) as folder:
+        silent = [daemon, *offspring(job, node="n2")]
+        assert len(silent) >= 3
+        for pid in silent:
+            os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: result(folder)["status"] == "interrupted", "the end of the run")
         wait_until(lambda: details(job)["JobState"] != "RUNNING", "the end of the job")
     finally:
         for pid in silent[1:]:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         os.kill(daemon, signal.SIGCONT)  # the node comes back
     said = log(tmp_path)
     (line,) = [line for line in said.splitlines() if "sgexp: " in line]
@@ -106,11 +100,11 @@ def test_a_node_that_is_lost_ends_the_job_with_one_message_and_it_starts_again(s
 
 def offspring(job, node):
     """Return the processes of a job on a node: Slurm's own for the step, and what it has started."""
-    found = []
+    found, parents = [], set()
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
             words = path.read_bytes().split(b"\0")
             if f"SLURM_JOB_ID={job}".encode() in words and f"SLURMD_NODENAME={node}".encode() in words:
+                parents.add(int((path.parent / "stat").read_text().rpartition(")")[2].split()[1]))
                 found.append(int(path.parent.name))
-    parents = {int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1]) for pid in found}
     return [*(parents - {*found}), *found]

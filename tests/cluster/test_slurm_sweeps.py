@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ..commands import end, result, runs, start
-from .queue import details, slurm_says, wait_until, wait_until_empty
+from .queue import details, has_heard, held_in_training, slurm_says, wait_until, wait_until_empty
 
 TINY = (
     *("size=tiny", "trainer.accelerator=cpu", "logger=none", "evaluation.baselines=[]", "callbacks.progress=false"),
@@ -70,13 +70,14 @@ def test_a_job_of_an_array_that_slurm_warns_is_requeued_once_and_the_sweep_waits
     words = [*TINY, "hydra/launcher=submitit_slurm", "trainer.epoch_draws=200", "trainer.epochs=2", "seed=1,2"]
     process = start("-m", *words, cwd=tmp_path)
 
-    def training():
+    def begun():
         assert process.poll() is None, process.communicate()
-        return [folder for folder in runs(tmp_path) if (folder / "metrics.csv").exists()]
+        return runs(tmp_path)
 
-    warned = wait_until(training, "a training")[0]
-    job = result(warned)["slurm"][0]
-    slurm_says("scancel", "--signal=USR1", job)  # what submitit has ordered: --signal=USR1@120
+    with held_in_training(begun) as warned:
+        job = result(warned)["slurm"][0]
+        slurm_says("scancel", "--signal=USR1", job)  # what submitit has ordered: --signal=USR1@120
+        wait_until(lambda: has_heard(warned), "the signal")
     wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
     assert result(warned)["status"] == "interrupted" and result(warned)["requeued"] == [job, "0"]
     ended = end(process)
@@ -95,13 +96,11 @@ def test_a_sweep_inside_one_job_is_requeued_once_and_goes_on(slurm, choices, tmp
     options = ["--requeue", "--open-mode=append", f"--output={log}", f"--chdir={tmp_path}"]
     job = slurm_says("sbatch", "--parsable", *options, "--wrap", line)
 
-    def training():
-        return any((folder / "metrics.csv").exists() for folder in runs(tmp_path))
-
-    wait_until(training, "a training")
-    slurm_says("scancel", "--signal=USR1", job)
+    with held_in_training(lambda: runs(tmp_path)) as folder:
+        slurm_says("scancel", "--signal=USR1", job)
+        wait_until(lambda: has_heard(folder), "the signal")
     wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
-    (folder,) = runs(tmp_path)
+    assert runs(tmp_path) == [folder]
     assert result(folder)["status"] == "interrupted" and "requeued" not in result(folder)
     assert (folder / "checkpoints" / "last.ckpt").exists()
     wait_until_empty(480)

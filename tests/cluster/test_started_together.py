@@ -15,7 +15,7 @@ ON_TWO = ("trainer=ddp", *TRAINING)
 
 def torchrun(*words, cwd):
     start = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "sgexp"]
-    return subprocess.run([*start, *words], cwd=cwd, capture_output=True, text=True, timeout=200)
+    return subprocess.run([*start, *words], cwd=cwd, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.slow
@@ -58,7 +58,7 @@ def test_jsrun_is_understood_by_its_environment(alone, tmp_path):
         )
         for rank in ("0", "1")
     ]
-    (first, errors), (second, more_errors) = (process.communicate(timeout=200) for process in started)
+    (first, errors), (second, more_errors) = (process.communicate(timeout=600) for process in started)
     assert [process.returncode for process in started] == [0, 0], errors + more_errors
     assert_same_training(only_run(tmp_path), alone)
     assert "Results on crystals" in first and second == ""
