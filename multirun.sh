@@ -13,8 +13,7 @@ Trains 24 networks and compares them:
   seed     1, 2, 3: how far does repeating the training move the numbers?
 
 All train for the same number of steps: an epoch has as many draws as there are training samples, whatever the sampler
-plans (trainer.epoch_draws; random_over and smote plan 16 times as many, random_under fewer). With other data, another
-size or split, give trainer.epoch_draws=N with the new number of training samples.
+plans (trainer.epoch_draws=0; random_over and smote plan many times as many, random_under fewer).
 
 Given again, the same line skips what is finished and goes on with what was interrupted.
 
@@ -34,7 +33,6 @@ TEXT
 
 python=${PYTHON:-python}
 output_dir=outputs/multirun
-draws=1757 # training samples of the default data and split
 dry_run=false
 system=
 sweep=()
@@ -43,7 +41,6 @@ while (($#)); do
     case $1 in
         --quick)
             output_dir=outputs/multirun-quick
-            draws=415 # training samples of size=small
             sweep+=(size=small trainer.epochs=8)
             ;;
         --dry-run) dry_run=true ;;
@@ -71,7 +68,7 @@ fi
 
 code=0
 "$python" -m sgexp -m "sampler=none,random_over,random_under,smote" "model=small,resnet18" "seed=1,2,3" \
-    "trainer.epoch_draws=$draws" "output_dir=$output_dir" "launcher.dry_run=$dry_run" \
+    trainer.epoch_draws=0 "output_dir=$output_dir" "launcher.dry_run=$dry_run" \
     ${sweep[@]+"${sweep[@]}"} ${more[@]+"${more[@]}"} || code=$?
 
 if [[ -n $system && $dry_run == false && $code == 0 ]]; then

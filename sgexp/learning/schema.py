@@ -349,7 +349,7 @@ class TrainerConfig:
     strategy: str = one_of("ddp", "ddp", "fsdp")
     precision: str = one_of("auto", "auto", "32", "bf16", "16", "64")
     epochs: int = bounded(24, low=1, high=100_000)
-    epoch_draws: Optional[int] = bounded(None, low=1, high=1_000_000_000)  # noqa: UP045 - OmegaConf reads it
+    epoch_draws: Optional[int] = bounded(None, low=0, high=1_000_000_000)  # noqa: UP045 - OmegaConf reads it
     batch_size: int = bounded(64, low=1, high=1_000_000)
     eval_batch_size: int = bounded(256, low=1, high=1_000_000)
     accumulate: int = bounded(1, low=1, high=10_000)

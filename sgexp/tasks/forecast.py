@@ -50,7 +50,7 @@ def announce(
     )
     if in_all > LONG and draws > 2 * len(plan.rows):
         console.print(
-            f"  [dim]- shorter: trainer.epoch_draws={len(plan.rows)} makes epochs as long as without a sampler, "
+            "  [dim]- shorter: trainer.epoch_draws=0 makes epochs as long as without a sampler, "
             "sampler.balance=sqrt draws less[/dim]"
         )
     return in_all

@@ -234,6 +234,7 @@ def assemble(
         channels_last=config.trainer.channels_last,
         hyperparameters={"model": type(config.model).target, "seed": config.seed},
     )
+    asked = config.trainer.epoch_draws
     datamodule = PatternDataModule(
         data.store,
         class_of_row,
@@ -244,7 +245,7 @@ def assemble(
         workers=config.trainer.workers,
         seed=config.seed,
         overfit_batches=config.trainer.overfit_batches,
-        epoch_draws=config.trainer.epoch_draws,
+        epoch_draws=len(split.rows("train")) if asked == 0 else asked,
         later=None if second is None else (second.begins, second.plan),
         mixing=mixing,
         stream=stream,

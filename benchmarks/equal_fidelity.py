@@ -1,0 +1,156 @@
+"""How much longer abTEM takes than the fast engine for the same fidelity: its cheapest setting that is as true.
+
+Fidelity: R1 outside the direct disk against a converged thermal mean, as ``fidelity.py`` finds it (the same crystals,
+zones, box and judge: 16 frozen configurations with two probes each). abTEM's choices are how many frozen configurations
+and how many probes in each, 1, 2, 4 ... of either; what they reach is found with our multislice, with which abTEM
+agrees to within 0.01 (``simulation.py``), at slices of 1 A and with other configurations and places than the judge's.
+The cheapest of those whose R1 is no larger than the fast engine's counts; where none is as true, the dearest, marked >.
+
+Time: processor time of one thread at SMC-19's full quality (100 A, 512 pixels, 100 A thick, 100 kV). abTEM's is
+configurations x (potential + probes x one probe), both measured for the crystal's own slab, its slices as thick as
+SMC-19's: thicker than those its fidelity was found with, and so in its favour. Ours is the fast engine's as
+conf/simulation/engine/tilt.yaml has it, which knows nothing of the zone yet.
+
+    python benchmarks/equal_fidelity.py [--each 5]
+    python benchmarks/equal_fidelity.py --quick    # two crystals, too small a box and too few configurations
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import abtem
+import numpy as np
+import torch
+from abtem.integrals import ScatteringFactorProjectionIntegrals
+from ase import Atoms
+from common import Table, machine
+from fidelity import EDGE, KEV, SAMPLING, Judge, Measures, chosen
+from simulation import OurFormFactors, one_thread_each
+
+from sgexp.crystallography.crystal import Crystal
+from sgexp.simulation import protocol
+from sgexp.simulation.multislice import Illumination, Multislice
+from sgexp.simulation.schema import SimulationConfig
+from sgexp.simulation.tilt import Tilt
+
+FULL = SimulationConfig(box=100.0, grid=512, pixels=512, thickness=100.0, energies_kev=[KEV])
+FEW, MANY = 2, 10  # probes whose times tell those of the potential and of one probe
+OTHERS = 1000  # seed of the first configuration that is not the judge's
+
+
+def main() -> None:
+    """Print a row for each crystal, then what they say together."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--each", type=int, default=5, help="crystals of each of the seven systems")
+    parser.add_argument("--configurations", type=int, default=16, help="frozen configurations, at most")
+    parser.add_argument("--probes", type=int, default=4, help="in each configuration, at most")
+    parser.add_argument("--quick", action="store_true", help="two crystals, a small box, thin slabs")
+    asked = parser.parse_args()
+    box, thickness = 48.0, 100.0
+    full = FULL
+    if asked.quick:
+        asked.each, asked.configurations, asked.probes, box, thickness = 1, 2, 2, 24.0, 20.0
+        full = replace(FULL, box=50.0, grid=128, pixels=128, thickness=20.0)
+    print(f"machine: {machine('torch', 'abtem', 'numpy')}")
+    one_thread_each()
+    pixels = 2 * round(box / SAMPLING / 2)
+    gate = replace(FULL, grid=pixels, box=box, pixels=pixels, thickness=thickness, max_slice=1.0, aperture_edge=EDGE)
+    table = Table(
+        *(("crystal", 34), ("system", 12), "|", ("R1 ours", 8), ("abTEM's", 8), ("configs", 8), ("probes", 7), "|"),
+        *(("potential s", 11), ("a probe s", 10), ("abTEM s", 8), ("ours s", 7), "|", ("ratio", 9)),
+    )
+    ratios = []
+    for system, crystal in chosen(asked.each, gate)[: 2 if asked.quick else None]:
+        ours, reached = fidelities(crystal, gate, asked.configurations, asked.probes)
+        potential, probe = abtem_seconds(crystal, full)
+        fast = seconds(lambda crystal=crystal: tilt_pattern(crystal, full))
+        cost = {setting: setting[0] * (potential + setting[1] * probe) for setting in reached}
+        enough = [setting for setting, found in reached.items() if found <= ours]
+        best = min(enough, key=cost.__getitem__) if enough else max(cost, key=cost.__getitem__)
+        ratios.append(cost[best] / fast)
+        mark = "" if enough else ">"
+        numbers = (f"{ours:.3f}", f"{reached[best]:.3f}", *best, f"{potential:.2f}", f"{probe:.3f}")
+        table.row(crystal.name[:34], system, *numbers, f"{cost[best]:.2f}", f"{fast:.3f}", f"{mark}{ratios[-1]:.1f}x")
+    print(f"ratio: median {np.median(ratios):.0f}x, from {min(ratios):.0f}x to {max(ratios):.0f}x ({len(ratios)})")
+    print(f"thirty or more for {sum(ratio >= 30 for ratio in ratios)} of {len(ratios)}")
+
+
+def fidelities(
+    crystal: Crystal, gate: SimulationConfig, configurations: int, probes: int
+) -> tuple[float, dict[tuple[int, int], float]]:
+    """Return R1 of the fast engine, and that of multislice by (configurations, probes in each), against the judge."""
+    judge = Judge(crystal, gate)
+    measures = Measures(gate, judge.zone.semi_angle)
+    reference = np.mean([judge.pattern(2, gate.displacement, seed) for seed in range(configurations)], axis=0)
+    engine = Tilt(sampling=SAMPLING, max_points=10**6)
+    ours = engine.zone_pattern(crystal, judge.zone, gate, KEV, np.random.default_rng(0)).pattern
+    single = np.stack([single_patterns(judge, probes, OTHERS + seed) for seed in range(configurations)])
+    settings = [(c, p) for c in powers(configurations) for p in powers(probes)]
+    reached = {(c, p): measures.r1(single[:c, :p].mean(axis=(0, 1)), reference) for c, p in settings}
+    return measures.r1(ours, reference), reached
+
+
+def single_patterns(judge: Judge, probes: int, seed: int) -> np.ndarray:
+    """Return the patterns of single probes in one frozen configuration, (probes, Ny, Nx)."""
+    rng = np.random.default_rng(seed)
+    places = judge.config.box / 2 + rng.uniform(-6.0, 6.0, size=(probes, 2))
+    beam = Illumination(KEV, judge.zone.semi_angle, judge.config.aperture_edge, places)
+    slab = protocol.displaced(judge.slab, judge.config.displacement, rng)
+    waves = torch.cat(Multislice().exit_waves(slab, beam, (judge.config.grid, judge.config.grid)))
+    return torch.fft.fftshift(waves.abs().square(), dim=(1, 2)).numpy()
+
+
+def powers(most: int) -> list[int]:
+    """Return 1, 2, 4 ... up to ``most``."""
+    return [2**n for n in range(most.bit_length()) if 2**n <= most]
+
+
+def abtem_seconds(crystal: Crystal, full: SimulationConfig) -> tuple[float, float]:
+    """Return abTEM's processor seconds for a potential, and for one probe through it."""
+    zone = protocol.zones(crystal, full)[0]
+    slab = protocol.cut_slab(crystal, zone, full)
+    places = slab.positions.copy()
+    places[:, :2] %= slab.box
+    # In the middle of its slice, where rounding cannot move an atom to the next.
+    slices = np.floor(places[:, 2] / slab.slice_thickness + 1e-6).clip(0, slab.slices - 1)
+    places[:, 2] = (slices + 0.5) * slab.slice_thickness
+    atoms = Atoms(slab.numbers, places, cell=[*slab.box, slab.thickness], pbc=True)
+    integrals = ScatteringFactorProjectionIntegrals(OurFormFactors())
+
+    def pattern(probes: int) -> None:
+        potential = abtem.Potential(
+            atoms, gpts=(full.grid, full.grid), slice_thickness=slab.slice_thickness, integrator=integrals
+        )
+        probe = abtem.Probe(energy=1e3 * KEV, semiangle_cutoff=1e3 * zone.semi_angle, soft=False)
+        probe.grid.match(potential)
+        scan = abtem.CustomScan(protocol.probe_positions(64, slab.box)[:probes])
+        probe.scan(potential, scan=scan, detectors=abtem.PixelatedDetector(max_angle="full"), lazy=False)
+
+    pattern(1)  # its tables of form factors
+    few, many = (seconds(lambda probes=probes: pattern(probes)) for probes in (FEW, MANY))
+    probe = (many - few) / (MANY - FEW)
+    return few - FEW * probe, probe
+
+
+def tilt_pattern(crystal: Crystal, full: SimulationConfig) -> None:
+    """Compute a zone's pattern with an engine that knows nothing of it."""
+    zone = protocol.zones(crystal, full)[0]
+    Tilt(max_points=10**6).zone_pattern(crystal, zone, full, KEV, np.random.default_rng(0))
+
+
+def seconds(work: Callable[[], None]) -> float:
+    """Return the processor seconds that ``work`` takes, the least of three times."""
+    found = []
+    for _ in range(3):
+        begin = time.process_time()
+        work()
+        found.append(time.process_time() - begin)
+    return min(found)
+
+
+if __name__ == "__main__":
+    main()
