@@ -158,11 +158,13 @@ def test_the_hash_names_the_experiment_and_not_the_machine(composer, choice):
 
 def test_the_hash_of_the_default_experiment_is_what_it_was(composer):
     # Recorded before detectors were: another one, and nobody's sweep or resume=auto finds its runs again.
-    # Its data are now others (edition 2 of the library, twice as many crystals, the fast engine): with those of then it
-    # is the same experiment as then.
-    then = ["data_dir=data", "dataset.library=1", "size.materials=2900", "simulation=smc19"]
-    assert config_hash(plain(composer.check(then))) == "b21dc2b6"
-    assert config_hash(plain(composer.check(["data_dir=data"]))) == "60418669"
+    # Its data are now others (edition 2 of the library, three times as many crystals at half the pixels, the fast
+    # engine): with those of then it is the same experiment as then.
+    first = ["dataset.library=1", "size.materials=2900", "size.train_pixels=64", "simulation=smc19"]
+    assert config_hash(plain(composer.check(["data_dir=data", *first]))) == "b21dc2b6"
+    second = ["size.materials=5800", "size.train_pixels=64"]
+    assert config_hash(plain(composer.check(["data_dir=data", *second]))) == "60418669"
+    assert config_hash(plain(composer.check(["data_dir=data"]))) == "8a6d27e0"
 
 
 @pytest.mark.parametrize(

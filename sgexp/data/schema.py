@@ -12,13 +12,13 @@ from sgexp.schema import MISSING, Component, bounded, one_of
 class SizeConfig:
     """How many materials, and how finely they are simulated, stored and trained; other groups point here."""
 
-    materials: int = bounded(5800, low=1, high=1_000_000)
+    materials: int = bounded(8700, low=1, high=1_000_000)
     energies_per_material: int = bounded(1, low=1, high=100)
     grid: int = bounded(128, low=16, high=4096)
     box: float = bounded(50.0, low=5.0, high=1000.0)  # angstrom
     probes: int = bounded(1, low=1, high=4096)
     pixels: int = bounded(64, low=8, high=2048)
-    train_pixels: int = bounded(64, low=8, high=2048)
+    train_pixels: int = bounded(32, low=8, high=2048)
 
 
 @dataclass(kw_only=True)
