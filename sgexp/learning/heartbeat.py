@@ -4,6 +4,9 @@ A connection that breaks is noticed by itself (`watching`). But a process that i
 breaks none: the others would wait for it as long as a collective may take. So each process counts on in a store that
 the first one keeps; the first looks at all counts, the others at the first one's. Counting has threads of its own: a
 process that works alone for hours, such as one that simulates while the others wait, counts all the same.
+
+Silence of S seconds is noticed after S * 1.1 to S * 1.3 of them, since looks are counted, ten in S; the last process
+ends `PATIENCE_SECONDS` later. With the default of ``trainer.lost_seconds`` the run is over within a minute.
 """
 
 from __future__ import annotations
@@ -106,7 +109,8 @@ def begin(agree: Callable[[Callable[[], int]], int], seconds: float, started: Pr
     """Begin to watch over each other, once; ``agree`` hands the first process's value to all (0 seconds: do not).
 
     ``started`` are the processes that this one has started, if it has: one of them that is silent is ended, which
-    breaks its connections, so that this process goes on to its end by itself.
+    breaks its connections, so that this process goes on to its end by itself. (A collective of GPUs cannot be broken:
+    where nothing has happened `PATIENCE_SECONDS` later, this process ends at once, as those of a cluster do.)
     """
     global _beating
     if _beating is not None or seconds <= 0:
@@ -143,7 +147,11 @@ def _end(rank: int, silent: int, said: str, started: Processes | None) -> None:
     _found = ProcessLost(said)
     if rank == 0 and started:
         started[silent - 1].kill()
-        return
+        time.sleep(PATIENCE_SECONDS)
+        if not started:  # the main thread has ended them all, and tells why
+            return
+        for process in started:
+            process.kill()
     if rank > 1:  # the first, or when that is lost the second, has said it and ends the others
         time.sleep(PATIENCE_SECONDS)
     try:

@@ -366,7 +366,7 @@ class TrainerConfig:
     channels_last: bool = True
     deterministic: bool = True
     timeout_seconds: float = bounded(600.0, low=1.0, high=1e7)
-    lost_seconds: float = bounded(60.0, low=0.0, high=1e7)
+    lost_seconds: float = bounded(40.0, low=0.0, high=1e7)
 
     def contradiction(self, key: str) -> str | None:
         """Refuse trainings that would never validate, batches that devices cannot share, half precision on CPUs."""

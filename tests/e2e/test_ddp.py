@@ -126,6 +126,7 @@ def test_a_process_that_hangs_takes_the_run_down_with_one_message(trainer, tmp_p
     histories = tmp_path / "outputs" / "train"
     wait_for(lambda: any(len(path.read_text().splitlines()) > 2 for path in histories.glob("*/metrics.csv")), process)
     os.kill(second_process(process), signal.SIGSTOP)
+    process.wait(timeout=60)
     ended = end(process)
     folder = only_run(tmp_path)
     assert ended.code == 75, ended.err
