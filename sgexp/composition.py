@@ -246,6 +246,7 @@ def check_hydra(composed: DictConfig) -> None:
     typed = [str(text).lstrip("+") for text in (own.get("overrides") or {}).get("hydra") or []]
     if (own.get("launcher") or {}).get("setup") and not any(text.startswith("hydra.launcher.setup=") for text in typed):
         raise ConfigError("hydra.launcher.setup is refused in a file, since a shell runs it: give it when you start")
+    _refuse_many_tasks(own.get("launcher") or {})
     for key in ("launcher", "sweeper"):
         _refuse_targets(own.get(key), f"hydra.{key}")
     for key in ("job_logging", "hydra_logging"):
@@ -312,6 +313,17 @@ def _missing_file(error: MissingConfigException, config_name: str) -> ConfigErro
     near = did_you_mean(choice, options)
     listed = f"(choices: {', '.join(options)})"
     return ConfigError(f"{group}={choice} is not a choice of {group} {listed}{near}")
+
+
+def _refuse_many_tasks(launcher: dict[str, Any]) -> None:
+    """Refuse jobs of several tasks by submitit: each task would take itself for a job of its own."""
+    for key in ("nodes", "tasks_per_node"):
+        if launcher.get(key) not in (None, 1):
+            raise ConfigError(
+                f"hydra.launcher.{key}={launcher[key]} is refused: a job of this launcher is one task, which starts "
+                "the processes of trainer.devices=N by itself; for several nodes give hydra/launcher=basic task=submit "
+                "task.submit=true trainer.nodes=N (docs/clusters.md)"
+            )
 
 
 def _refuse_targets(node: Any, key: str) -> None:

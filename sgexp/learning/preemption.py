@@ -19,8 +19,9 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from sgexp.console import STOP_REQUESTS
-from sgexp.errors import Preempted
+from sgexp.errors import Preempted, ProcessLost
 from sgexp.learning.checkpoint import LAST
+from sgexp.requeue import due
 
 
 class StopRequests:
@@ -36,6 +37,7 @@ class StopRequests:
         self.heard: signal.Signals | None = None
         self.waits = False  # training looks for itself, after each batch
         self._process = os.getpid()
+        self._ends = False  # by itself
 
     @contextmanager
     def listening(self) -> Iterator[StopRequests]:
@@ -54,13 +56,24 @@ class StopRequests:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Name what ends the body for what it is: the Ctrl-C that a request has become is `Preempted`."""
+        """Name what ends the body for what it is: the Ctrl-C that a request has become is `Preempted`.
+
+        When a process of a run is killed, srun sends SIGTERM to the others, before or after they notice: that is no
+        preemption.
+        """
         try:
             yield
-        except KeyboardInterrupt:
-            if self.heard is None:
+        except BaseException as error:
+            self.ends()
+            asked = self.heard is not None and isinstance(error, KeyboardInterrupt)
+            if not asked or (isinstance(error, ProcessLost) and not due(self.heard)):
                 raise
             raise Preempted from None
+
+    def ends(self) -> None:
+        """Hear no more: what runs has failed, and a request would only break off the record of how."""
+        self.waits, self._ends = False, True
+        self._set_deadline(0.0)
 
     def answered(self) -> None:
         """Stop the clock: this process stops now, because it was asked to, or another process of its run was."""
@@ -71,7 +84,7 @@ class StopRequests:
         if os.getpid() != self._process:  # a forked process, such as one that simulates, has nothing to finish
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        elif self.heard is None:
+        elif self.heard is None and not self._ends:
             self.heard = signal.Signals(number)
             if self.waits:
                 self._set_deadline(self.grace_seconds)
@@ -122,8 +135,10 @@ class StopAtBatchEnd(Checkpoint):
         self.requests.waits = False
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Wait for no more batches."""
+        """Wait for no more batches; an error ends the run by itself."""
         self.requests.waits = False
+        if not isinstance(exception, KeyboardInterrupt):
+            self.requests.ends()
 
     def _stop_if_asked(self, trainer: pl.Trainer, save: bool) -> None:
         # A cluster may tell one process only; none may stop alone, or the others would wait for it.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
 from torch.distributed.checkpoint.state_dict import (
@@ -46,17 +49,28 @@ class _ShieldedLaunch:
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()  # type: ignore[misc]
-        start = getattr(self._launcher, "_call_children_scripts", None)
-        if start is None:  # other means, such as a cluster's, start the processes
+        if not hasattr(self._launcher, "_call_children_scripts"):  # others, such as a cluster, start the processes
             return
 
         def start_shielded() -> None:
             with interrupts_not_inherited():
-                start()
-            self.started, self._launcher.procs = self._launcher.procs, []
+                self.started = _started(self._launcher.cluster_environment, self._launcher.num_processes)
             watching.watch(self.started)
 
         self._launcher._call_children_scripts = start_shielded
+
+
+def _started(cluster: ClusterEnvironment, processes: int) -> list[subprocess.Popen[str]]:
+    """Start the further processes of a run on this machine; the environment tells each its place, and the folder.
+
+    Lightning would repeat the program that this process runs. In a job of submitit or joblib that is theirs, not ours.
+    """
+    os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
+    os.environ["NODE_RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"] = "0", "0", str(processes)
+    command = [sys.executable, "-m", "sgexp"]
+    return [
+        subprocess.Popen(command, env=os.environ | {"LOCAL_RANK": str(rank)}, text=True) for rank in range(1, processes)
+    ]
 
 
 class _OneJudged:

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import sys
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -48,9 +50,17 @@ def test_a_first_process_that_nothing_wakes_ends_with_the_one_that_it_started():
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     words = [sys.executable, str(Path(__file__).with_name("unbroken.py")), "0", port]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 75, ended.stderr
-    (line,) = [line for line in ended.stderr.splitlines() if line.startswith("sgexp: ")]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(words, start_new_session=True, **pipes)
+    try:
+        out, err = first.communicate(timeout=300)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+    assert first.returncode == 75, err
+    (line,) = [line for line in err.splitlines() if line.startswith("sgexp: ")]
     assert "process 1 of 2 on" in line and "no sign of life for 2 s" in line and line.endswith("; and farewell")
     with pytest.raises(ProcessLookupError):
-        os.kill(int(ended.stdout), 0)
+        for _ in range(100):
+            os.kill(int(out), 0)
+            time.sleep(0.1)

@@ -9,6 +9,7 @@ from pytorch_lightning.plugins.environments import SLURMEnvironment
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from sgexp.console import STOP_REQUESTS
+from sgexp.errors import Preempted, ProcessLost
 from sgexp.learning import trainer as trainers
 from sgexp.learning.checkpoint import read_checkpoint
 from sgexp.learning.preemption import StopAtBatchEnd, StopRequests
@@ -153,3 +154,25 @@ def test_a_request_outside_of_training_is_ctrl_c(tmp_path):
     with pytest.raises(KeyboardInterrupt), StopRequests(60.0).listening():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
+
+
+def test_what_ends_by_itself_is_not_called_preempted_and_its_record_is_not_broken_off():
+    """srun sends SIGTERM to the others when a process is killed: while they wait for it, or after they have noticed."""
+    for before in (True, False):
+        requests, recorded = StopRequests(60.0), []
+        with pytest.raises(ProcessLost, match="gone"), requests.listening():
+            try:
+                with requests.named():
+                    requests.waits = True
+                    if before:
+                        signal.raise_signal(signal.SIGTERM)
+                    raise ProcessLost("gone")
+            finally:
+                signal.raise_signal(signal.SIGTERM)
+                recorded.append("whole")
+        assert recorded == ["whole"] and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    asked = StopRequests(60.0)
+    with pytest.raises(Preempted), asked.listening(), asked.named():
+        asked.waits = True
+        signal.raise_signal(signal.SIGUSR1)  # the job's own order to be started again, which comes first
+        raise ProcessLost("gone")

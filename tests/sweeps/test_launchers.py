@@ -39,3 +39,17 @@ def test_shell_lines_of_a_launcher_are_taken_from_the_command_line_alone(tmp_pat
     with pytest.raises(ConfigError, match=r"hydra\.launcher\.setup is refused in a file"):
         composer.check(["experiment=foreign"])
     composer.check(["hydra/launcher=submitit_slurm", "hydra.launcher.setup=[module load cuda]"])
+
+
+@pytest.mark.parametrize(
+    "words", ["submitit_slurm hydra.launcher.nodes=2", "submitit_local hydra.launcher.tasks_per_node=4"]
+)
+def test_a_job_of_several_tasks_by_submitit_is_refused_before_anything_starts(words, tmp_path, monkeypatch, capsys):
+    from sgexp.__main__ import main
+
+    monkeypatch.chdir(tmp_path)
+    launcher, many = words.split()
+    assert main(["-m", f"hydra/launcher={launcher}", many, "seed=1,2"]) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert f"{many} is refused" in sentence and "trainer.devices=N" in sentence and "trainer.nodes=N" in sentence
+    assert not list(tmp_path.iterdir())
