@@ -27,7 +27,7 @@ def start(*arguments, cwd):
 def command(*arguments, cwd):
     """Run the command to its end and return exit code, output and errors."""
     process = start(*arguments, cwd=cwd)
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=1200)
     return process.returncode, out, err
 
 
@@ -71,7 +71,7 @@ def test_ctrl_c_ends_with_130_and_a_sentence(seconds, tmp_path):
     wait_for(lambda: used().user + used().system > 0.4, process)  # Python itself has started, also on a busy machine
     time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to every process of the command
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     # Python ends itself by SIGINT where Ctrl-C came inside exec(), as in making a dataclass; to a shell both are 130.
     assert process.returncode in (130, -signal.SIGINT), err
     assert "Traceback" not in err, err

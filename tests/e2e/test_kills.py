@@ -50,7 +50,7 @@ def moments(cwd):
 def killed(cwd, stop):
     """Let the command live up to a moment, kill it and all its workers there, and return the kind of moment."""
     process = life(cwd, stop)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 480
     while not (found := moments(cwd)) or found[-1][0] != "stopped":
         assert process.poll() is None, f"ended before {stop}: {process.communicate()}"
         assert time.monotonic() < until, f"never came to {stop}: {found[-3:]}"

@@ -15,7 +15,7 @@ def command(*arguments, cwd=None):
         [sys.executable, "-m", "sgexp", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         cwd=cwd,
         stdin=subprocess.DEVNULL,
     )
@@ -175,7 +175,7 @@ def test_no_heavy_library_is_imported_before_the_config_is_right():
         "import sys; from sgexp.__main__ import main; code = main(['trainer.epohcs=3'])\n"
         "print(code, sorted({'torch', 'pytorch_lightning', 'imblearn', 'sklearn'} & set(sys.modules)))"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
     assert ended.stdout.strip() == "2 []"
 
 

@@ -25,7 +25,7 @@ def run(script, *arguments, cwd):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

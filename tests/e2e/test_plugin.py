@@ -14,7 +14,7 @@ def installed(root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("plugin")
     source = root / "tests" / "example_plugin"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*pip, "--target", str(folder), str(source)], check=True, timeout=300)
+    subprocess.run([*pip, "--target", str(folder), str(source)], check=True, timeout=600)
     return folder
 
 

@@ -173,7 +173,7 @@ def test_a_checkpoint_is_renamed_within_its_file_system_wherever_tmpdir_is(way, 
         pytest.skip("there is no second file system here")
     with tempfile.TemporaryDirectory(dir=shared) as other:
         command = [sys.executable, "-c", WRITES, way, str(tmp_path / "last.ckpt")]
-        done = subprocess.run(command, env={**os.environ, "TMPDIR": other}, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, env={**os.environ, "TMPDIR": other}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     opened = [Path(name) for name in done.stdout.split()]
     assert {path.parent for path in opened} == ({tmp_path} if way == "ours" else {tmp_path, Path(other)})

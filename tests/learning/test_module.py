@@ -310,7 +310,7 @@ def test_two_processes_train_and_predict_like_one(way, tmp_path):
         folder = tmp_path / str(devices)
         folder.mkdir()
         command = [sys.executable, str(script), str(devices), str(folder), *way.split()]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stderr[-3000:]
         out[devices] = torch.load(folder / "out.pt"), np.load(folder / "predictions.npz"), history(folder)
     (one, predicted_one, history_one), (two, predicted_two, history_two) = out[1], out[2]

@@ -125,7 +125,7 @@ def test_shards_killed_at_twenty_moments_are_whole_or_absent_and_end_as_an_undis
         folder = tmp_path / f"shards{arrays}"
         while len(moments) < KILLS and len(list(folder.glob("*.h5"))) < len(files) - JOBS:
             jobs = [start(folder, number) for number in range(1, JOBS + 1)]
-            until, before = time.monotonic() + 120, set(folder.glob("*.h5.part"))
+            until, before = time.monotonic() + 480, set(folder.glob("*.h5.part"))
             while set(folder.glob("*.h5.part")) <= before and time.monotonic() < until:
                 time.sleep(0.01)
             moments += kill(folder, jobs, files, choose)

@@ -14,7 +14,7 @@ from ..commands import result, runs
 def multirun(root, tmp_path):
     """Run the script in a folder of its own."""
 
-    def run(*arguments, timeout=300):
+    def run(*arguments, timeout=600):
         return subprocess.run(
             [str(root / "multirun.sh"), *arguments],
             cwd=tmp_path,
