@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+Found = TypeVar("Found")
 TINY = ("size=tiny", "trainer.epochs=2", "logger=none")  # W&B costs each run two seconds
 
 
@@ -52,8 +56,12 @@ def start(*arguments: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
 
 
 def end(process: subprocess.Popen[str]) -> Ended:
-    """Wait for a started command."""
-    out, err = process.communicate(timeout=300)
+    """Wait for a started command; one that never ends is ended, with all that it has started."""
+    try:
+        out, err = process.communicate(timeout=1200)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return Ended(process.returncode, out, err)
 
 
@@ -78,10 +86,35 @@ def result(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "result.json").read_text())
 
 
-def wait_for(happened: Any, process: subprocess.Popen[str], seconds: float = 120.0) -> None:
+def wait_for(happened: Any, process: subprocess.Popen[str], seconds: float = 480.0) -> None:
     """Wait until ``happened()`` is true while ``process`` lives."""
     until = time.monotonic() + seconds
     while not happened():
-        assert process.poll() is None, f"ended too early: {process.communicate()}"
+        # Once more after its end: it may have come to an end since it was asked.
+        assert process.poll() is None or happened(), f"ended too early: {process.communicate()}"
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.02)
+
+
+def read_until(words: str, process: subprocess.Popen[str], seconds: float = 480.0) -> str:
+    """Return what a started command prints up to ``words``, of one line; `end` returns only what comes after it."""
+    heard, until = b"", time.monotonic() + seconds
+    assert process.stdout is not None
+    while words.encode() not in heard:
+        ready, _, _ = select.select([process.stdout], [], [], max(until - time.monotonic(), 0.0))
+        piece = os.read(process.stdout.fileno(), 65536) if ready else b""  # nothing that a buffer keeps from `end`
+        assert piece, f"never said {words!r}: {heard.decode()}"
+        heard += piece
+    return heard.decode()
+
+
+def caught(attempt: Callable[[Path], Found | None], folder: Path, tries: int = 5) -> Found:
+    """Return what ``attempt`` gives in a fresh folder below ``folder``; None says that its command was too fast.
+
+    A command that is to be disturbed may be at its end before that, on a fast machine or where the test had to wait.
+    """
+    for number in range(1, tries + 1):
+        found = attempt(folder / f"try_{number}")
+        if found is not None:
+            return found
+    raise AssertionError(f"{tries} times the command ended before it was disturbed")

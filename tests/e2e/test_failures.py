@@ -11,8 +11,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
-from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
+from sgexp.composition import Composer
+from sgexp.schema import build
+from sgexp.tasks.prepare import simulation_recipe
+
+from ..commands import TINY, caught, command, end, only_run, read_until, result, runs, start, wait_for
 from .test_run_folder import arrays
 
 QUICK = ("size=tiny", "trainer=debug", "evaluation.baselines=[]", "callbacks.progress=false", "logger=none")
@@ -217,11 +222,17 @@ def test_a_file_of_ours_that_was_cut_is_made_again(tiny_run, tiny_files, tmp_pat
 @pytest.mark.slow
 def test_of_two_commands_that_need_the_same_data_one_makes_them(tmp_path):
     data = f"data_dir={tmp_path / 'data'}"
-    processes = [start(*QUICK, data, cwd=tmp_path) for _ in range(2)]
+    config = Composer().check([*QUICK, data])
+    folder = build(config.dataset).folder(simulation_recipe(config))
+    folder.parent.mkdir(parents=True)
+    with FileLock(f"{folder}.lock"):  # a third has it, until both wait
+        processes = [start(*QUICK, data, cwd=tmp_path) for _ in range(2)]
+        before = [read_until("simulating the same patterns: waiting", process) for process in processes]
+        assert not any("Simulating" in said for said in before)
+        assert not list(folder.glob("*.h5*"))
     ended = [end(process) for process in processes]
     assert [item.code for item in ended] == [0, 0], [item.err for item in ended]
     assert sorted("Simulating" in item.out for item in ended) == [False, True]
-    assert sorted("simulating the same patterns: waiting" in item.words for item in ended) == [False, True]
     first, second = (result(folder) for folder in runs(tmp_path))
     assert first["status"] == second["status"] == "finished"
     assert first["metrics"] == second["metrics"]
@@ -262,14 +273,18 @@ def write_cifs(folder):
 def test_crystals_of_cif_files_are_simulated_in_smc19s_layout_also_after_a_kill(tmp_path):
     write_cifs(tmp_path / "cifs")
     asked = ("task=simulate", "size=tiny", "task.source=cifs", f"task.cifs={tmp_path / 'cifs'}")
-    asked += (f"task.folder={tmp_path / 'out'}", "simulation.materials_per_file=2", "simulation.processes=1")
-    process = start(*asked, cwd=tmp_path)
-    wait_for(lambda: any((tmp_path / "out").glob("*.h5")), process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.h5")}
-    assert 1 <= len(kept) < 6
+    asked += ("task.folder=out", "simulation.materials_per_file=2", "simulation.processes=1")
 
+    def kill(cwd):
+        process = start(*asked, cwd=cwd)
+        wait_for(lambda: any((cwd / "out").glob("*.h5")), process)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        kept = {path: path.stat().st_mtime_ns for path in (cwd / "out").glob("*.h5")}
+        return (cwd, kept) if len(kept) < 6 else None
+
+    tmp_path, kept = caught(kill, tmp_path)
+    assert kept
     ended = command(*asked, cwd=tmp_path)
     assert ended.code == 0, ended.err
     assert "broken.cif" in ended.words and "dataset=smc19" in ended.words

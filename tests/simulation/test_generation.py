@@ -28,6 +28,7 @@ from sgexp.simulation.generation import LOCK, energies_of, generate, settings_fi
 from sgexp.simulation.schema import SimulationConfig
 from sgexp.tasks.prepare import simulation_recipe
 
+from ..commands import caught, wait_for
 from .crystals import diamond, quartz, silicon, strontium_titanate
 
 CONFIG = SimulationConfig(
@@ -162,7 +163,7 @@ def test_a_second_job_waits_for_the_first_and_uses_its_data(tmp_path):
     time.sleep(1.0)
     assert not results and not list(tmp_path.glob("*.h5"))
     lock.release()
-    job.join(timeout=120)
+    job.join(timeout=600)
     assert results[0].samples == 2
 
 
@@ -186,17 +187,18 @@ def start(root, tmp_path, folder, limit=None, **settings):
 
 
 def test_a_killed_job_is_taken_up_where_it_stopped(root, tmp_path):
-    folder = tmp_path / "data"
     slow = {"grid": 160, "box": 60.0, "thickness": 100.0, "energies_per_material": 4}
-    job = start(root, tmp_path, folder, **slow)
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("*.h5")) and time.monotonic() < deadline:
-        assert job.poll() is None, job.stderr.read()
-        time.sleep(0.02)
-    job.send_signal(signal.SIGKILL)
-    job.wait()
-    whole = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
-    assert 1 <= len(whole) < 3
+
+    def kill(folder):
+        job = start(root, tmp_path, folder, **slow)
+        wait_for(lambda: list(folder.glob("*.h5")), job)
+        job.send_signal(signal.SIGKILL)
+        job.communicate()
+        whole = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
+        return (folder, whole) if len(whole) < 3 else None
+
+    folder, whole = caught(kill, tmp_path)
+    assert whole
     assert json.loads((folder / "manifest.json").read_text())["status"] == "unfinished"
     config = replace(CONFIG, materials_per_file=1, **slow)
     result = generate(CRYSTALS, folder, config, progress=False)
@@ -208,7 +210,7 @@ def test_a_killed_job_is_taken_up_where_it_stopped(root, tmp_path):
 def test_a_disk_that_fills_up_is_one_sentence(root, tmp_path):
     folder = tmp_path / "data"
     job = start(root, tmp_path, folder, limit=20_000)
-    _, error = job.communicate(timeout=120)
+    _, error = job.communicate(timeout=600)
     assert job.returncode != 0
     last = error.strip().splitlines()[-1]
     assert "DataError" in last and "cannot be written" in last and "free some space" in last
