@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import time
 from functools import partial
 
 import psutil
@@ -29,12 +30,14 @@ def test_a_request_to_stop_is_a_checkpoint_at_the_next_batch_and_the_run_goes_on
     assert ended.code == 0, ended.err
 
     for number in (signal.SIGTERM, signal.SIGUSR1):
+        began, before = time.time(), step_of(cwd)
         process = start(*LONG, "resume=auto", cwd=cwd)
-        before = step_of(cwd)
-        wait_for(partial(training, cwd, process.pid), process)
+        wait_for(partial(training, cwd, process.pid, began), process)
         leader = psutil.Process(process.pid)
+        leader.suspend()  # to find all processes takes a while, and an epoch does not
         for told in (*leader.children(recursive=True), leader):  # a cluster tells all processes of a job
             told.send_signal(number)
+        leader.resume()
         ended = end(process)
         folder = only_run(cwd)
         assert ended.code == PREEMPTED, ended.err
@@ -75,8 +78,9 @@ def test_all_is_done_when_slurm_is_asked_to_start_the_job_again(tmp_path):
     (tmp_path / "bin" / "scontrol").write_text(SCONTROL)
     (tmp_path / "bin" / "scontrol").chmod(0o755)
     job = {"SLURM_JOB_ID": "41", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
+    began = time.time()
     process = start(*LONG, cwd=tmp_path, env=job)
-    wait_for(partial(training, tmp_path, process.pid), process)
+    wait_for(partial(training, tmp_path, process.pid, began), process)
     for _ in range(2):
         os.kill(process.pid, signal.SIGUSR1)
     ended = end(process)
@@ -94,9 +98,8 @@ def step_of(cwd):
     return torch.load(paths[0], weights_only=True)["global_step"] if paths else 0
 
 
-def training(cwd, pid):
-    """Say whether the command is training: it writes the head of the history, once it has read a checkpoint."""
+def training(cwd, pid, began):
+    """Say whether the command of that time is training: it writes the history's head, once it has read a checkpoint."""
     for path in cwd.glob("outputs/train/*/metrics.csv"):
-        record = result(path.parent)
-        return record["pid"] == pid and path.stat().st_mtime > record["heartbeat"]
+        return result(path.parent)["pid"] == pid and path.stat().st_mtime > began
     return False

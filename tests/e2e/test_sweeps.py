@@ -42,10 +42,16 @@ def signal_seed(seed, number, cwd):
 @pytest.mark.slow
 def test_a_crash_a_kill_and_ctrl_c_of_one_job_are_told_and_the_sweep_goes_on(words, tmp_path):
     process = start(*words, cwd=tmp_path)
-    wait_for(lambda: rows_of(tmp_path).get(1, 0) >= 2, process)
-    signal_seed(1, signal.SIGKILL, tmp_path)
-    wait_for(lambda: rows_of(tmp_path).get(2, 0) >= 2, process)
-    signal_seed(2, signal.SIGINT, tmp_path)
+    signals = {1: signal.SIGKILL, 2: signal.SIGINT}
+
+    def sent():
+        """Send each its signal at its second epoch, whichever comes to that first; say whether both were sent."""
+        done = rows_of(tmp_path)
+        for seed in [seed for seed in signals if done.get(seed, 0) >= 2]:
+            signal_seed(seed, signals.pop(seed), tmp_path)
+        return not signals
+
+    wait_for(sent, process)
     ended = end(process)
     assert ended.code == 1, ended.out
     lines = {number: [line for line in ended.out.splitlines() if line.startswith(f"job {number} ")] for number in "123"}
