@@ -61,7 +61,12 @@ SCONTROL = f"""#!{sys.executable}
 import json, os, pathlib, psutil, sys
 training = psutil.Process(os.getppid())
 others = [child for child in training.children(recursive=True) if child.pid != os.getpid()]
-others = [child for child in others if "resource_tracker" not in " ".join(child.cmdline())]
+def lives(child):
+    try:  # of one that has ended, but was not waited for, nothing can be asked
+        return child.status() != psutil.STATUS_ZOMBIE and "resource_tracker" not in " ".join(child.cmdline())
+    except psutil.Error:
+        return False
+others = [child for child in others if lives(child)]
 (path,) = pathlib.Path().glob("outputs/train/*/result.json")
 print(*sys.argv[1:], file=open("asked", "a"))
 seen = {{"others": [child.name() for child in others], "status": json.loads(path.read_text())["status"]}}
