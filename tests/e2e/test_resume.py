@@ -12,7 +12,7 @@ import yaml
 
 from sgexp.runs import ADDED_LATER
 
-from ..commands import TINY, command, end, only_run, result, runs, start, wait_for
+from ..commands import TINY, caught, command, end, only_run, result, runs, start, wait_for
 from .test_run_folder import FILES, arrays
 
 LONG = ("size=tiny", "trainer.epochs=12", "callbacks.progress=false", "logger=none")
@@ -39,12 +39,17 @@ def rows_written(cwd):
     return len(paths[0].read_text().splitlines()) - 1 if paths else 0
 
 
-def disturb(signal_number, happened, cwd, *arguments):
-    """Start the long run, send it a signal as soon as ``happened()``, and return how it ended."""
-    process = start(*LONG, *arguments, cwd=cwd)
-    wait_for(happened, process)
-    os.killpg(process.pid, signal_number)  # a terminal sends Ctrl-C to every process of the command
-    return end(process)
+def disturbed(signal_number, happened, folder, *arguments):
+    """Start the long run, send it a signal as soon as ``happened(cwd)``; return its folder ``cwd`` and how it ended."""
+
+    def disturb(cwd):
+        process = start(*LONG, *arguments, cwd=cwd)
+        wait_for(lambda: happened(cwd), process)
+        os.killpg(process.pid, signal_number)  # a terminal sends Ctrl-C to every process of the command
+        ended = end(process)
+        return None if rows_written(cwd) == 12 else (cwd, ended)
+
+    return caught(disturb, folder)
 
 
 def ends_like(folder, other, *more):
@@ -61,29 +66,28 @@ def ends_like(folder, other, *more):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_a_training_that_was_stopped_ends_as_if_it_had_not_been(number, undisturbed, tmp_path):
-    ended = disturb(number, lambda: rows_written(tmp_path) >= 3, tmp_path)
-    folder = only_run(tmp_path)
+    cwd, ended = disturbed(number, lambda cwd: rows_written(cwd) >= 3, tmp_path)
+    folder = only_run(cwd)
     if number == signal.SIGINT:
         assert ended.code == 130
-        assert f"python -m sgexp resume={folder.relative_to(tmp_path)}" in ended.sentence
+        assert f"python -m sgexp resume={folder.relative_to(cwd)}" in ended.sentence
         assert result(folder)["status"] == "interrupted"
-    assert 3 <= rows_written(tmp_path) < 12
-    again = command(f"resume={folder}", cwd=tmp_path)
+    assert 3 <= rows_written(cwd) < 12
+    again = command(f"resume={folder}", cwd=cwd)
     assert again.code == 0, again.err
-    assert only_run(tmp_path) == folder
+    assert only_run(cwd) == folder
     ends_like(folder, undisturbed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
 def test_a_simulation_that_was_stopped_goes_on(number, undisturbed, tmp_path):
-    data = tmp_path / "data"
-    ended = disturb(number, lambda: any(data.glob("crystals/*/*.part")), tmp_path, f"data_dir={data}")
-    folder = only_run(tmp_path)
+    cwd, ended = disturbed(number, lambda cwd: any(cwd.glob("data/crystals/*/*.part")), tmp_path, "data_dir=data")
+    folder = only_run(cwd)
     if number == signal.SIGINT:
-        assert ended.code == 130 and f"resume={folder.relative_to(tmp_path)}" in ended.sentence
+        assert ended.code == 130 and f"resume={folder.relative_to(cwd)}" in ended.sentence
         assert result(folder)["status"] == "interrupted"
-    again = command(f"resume={folder}", cwd=tmp_path)
+    again = command(f"resume={folder}", cwd=cwd)
     assert again.code == 0, again.err
     ends_like(folder, undisturbed)
 
@@ -91,8 +95,9 @@ def test_a_simulation_that_was_stopped_goes_on(number, undisturbed, tmp_path):
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """Return the folder of a run that was stopped in training, when it had two checkpoints to go on from."""
-    cwd = tmp_path_factory.mktemp("stopped")
-    disturb(signal.SIGINT, lambda: any(cwd.glob("outputs/train/*/checkpoints/previous.ckpt")), cwd)
+    two = "outputs/train/*/checkpoints/previous.ckpt"
+    cwd, ended = disturbed(signal.SIGINT, lambda cwd: any(cwd.glob(two)), tmp_path_factory.mktemp("stopped"))
+    assert ended.code == 130 and result(only_run(cwd))["status"] == "interrupted", ended.err
     return only_run(cwd)
 
 
