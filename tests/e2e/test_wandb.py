@@ -12,7 +12,7 @@ import pytest
 import yaml
 from sklearn.metrics import confusion_matrix, recall_score
 
-from ..commands import command, end, only_run, result, runs, start, wait_for
+from ..commands import caught, command, end, only_run, result, runs, start, wait_for
 from ..wandb_record import segments
 
 TINY = ("size=tiny", "trainer.epochs=3")
@@ -168,13 +168,18 @@ def test_a_resumed_run_goes_on_under_its_id_and_its_last_record_tells_all(wandb_
 
 @pytest.mark.slow
 def test_ctrl_c_and_what_follows_are_told_as_they_were(tmp_path):
-    process = start("size=tiny", "trainer.epochs=40", "callbacks.progress=false", cwd=tmp_path)
-    history = tmp_path / "outputs" / "train"
-    wait_for(lambda: any(len(path.read_text().splitlines()) > 3 for path in history.glob("*/metrics.csv")), process)
-    os.killpg(process.pid, signal.SIGINT)
-    ended = end(process)
-    assert ended.code == 130, ended.err
-    folder = only_run(tmp_path)
+    def interrupt(cwd):
+        process = start("size=tiny", "trainer.epochs=40", "callbacks.progress=false", cwd=cwd)
+        history = cwd / "outputs" / "train"
+        wait_for(lambda: any(len(path.read_text().splitlines()) > 3 for path in history.glob("*/metrics.csv")), process)
+        os.killpg(process.pid, signal.SIGINT)
+        ended = end(process)
+        if len(rows(only_run(cwd))) == 40:
+            return None
+        assert ended.code == 130, ended.err
+        return only_run(cwd)
+
+    folder = caught(interrupt, tmp_path)
     assert segments(folder)[0].exit_code == 130
     before = logged(segments(folder)[0])
     assert len(before) >= 3 and before == rows(folder)
