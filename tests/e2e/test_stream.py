@@ -6,7 +6,7 @@ import signal
 import numpy as np
 import pytest
 
-from ..commands import command, end, only_run, result, start, wait_for
+from ..commands import caught, command, end, only_run, result, start, wait_for
 from .test_resume import ends_like, history, rows_written
 from .test_run_folder import arrays
 
@@ -22,14 +22,18 @@ def test_a_stream_killed_and_resumed_with_workers_ends_like_an_undisturbed_one_w
     expected = only_run(tmp_path / "one")
     assert result(expected)["stream"]["simulated"] > 100 and not result(expected)["split"]["leaky"]
 
-    process = start(*words, "trainer.workers=2", cwd=tmp_path / "two")
-    wait_for(lambda: rows_written(tmp_path / "two") >= 3, process)
-    os.killpg(process.pid, signal.SIGKILL)
-    end(process)
-    assert 3 <= rows_written(tmp_path / "two") < 30
-    folder = only_run(tmp_path / "two")
+    def kill(cwd):
+        process = start(*words, "trainer.workers=2", cwd=cwd)
+        wait_for(lambda: rows_written(cwd) >= 3, process)
+        os.killpg(process.pid, signal.SIGKILL)
+        end(process)
+        return cwd if rows_written(cwd) < 30 else None
+
+    cwd = caught(kill, tmp_path / "two")
+    assert 3 <= rows_written(cwd)
+    folder = only_run(cwd)
     assert list(folder.glob("stream-*.cache"))
-    again = command(f"resume={folder}", cwd=tmp_path / "two")
+    again = command(f"resume={folder}", cwd=cwd)
     assert again.code == 0, again.err
     ends_like(folder, expected)
 
