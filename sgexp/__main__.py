@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sgexp import usage
 from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
-from sgexp.ranks import PATIENCE_SECONDS, place, tell
+from sgexp.ranks import PATIENCE_SECONDS, RUN_FOLDER, place, tell
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if "--version" in typed:
             return _print(usage.version_text() + "\n")
         if _follows():
-            return join(os.environ["SGEXP_RUN_FOLDER"], os.environ["LOCAL_RANK"])
+            return join(os.environ[RUN_FOLDER], os.environ["LOCAL_RANK"])
         if place().rank > 0:
             return follow(usage.parse(typed), typed)
         return run(usage.parse(typed), typed)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _follows() -> bool:
     """Say whether the first process of a run, on the same machine, has started this one."""
-    return "SGEXP_RUN_FOLDER" in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+    return RUN_FOLDER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def run(arguments: usage.Arguments, typed: Sequence[str]) -> int:

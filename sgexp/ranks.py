@@ -16,6 +16,9 @@ from typing import Literal
 
 from sgexp.errors import UserError
 
+RUN_FOLDER = "SGEXP_RUN_FOLDER"
+"""The variable that names the run's folder to processes which the first one starts: they join that run."""
+
 PATIENCE_SECONDS = 5.0  # a starter that sees the first process fail ends the others sooner than that
 
 

@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 
 from sgexp.console import interrupts_not_inherited
 from sgexp.learning import watching
+from sgexp.ranks import RUN_FOLDER
 
 # What DDP calls its copying of buffers before each step, since PyTorch 2.13 and before.
 _BUFFERS = next(
@@ -49,19 +50,24 @@ class _ShieldedLaunch:
 
     def _configure_launcher(self) -> None:
         super()._configure_launcher()  # type: ignore[misc]
-        if not hasattr(self._launcher, "_call_children_scripts"):  # others, such as a cluster, start the processes
+        start = getattr(self._launcher, "_call_children_scripts", None)
+        if start is None:  # others, such as a cluster, start the processes
             return
 
         def start_shielded() -> None:
             with interrupts_not_inherited():
-                self.started = _started(self._launcher.cluster_environment, self._launcher.num_processes)
+                if RUN_FOLDER in os.environ:
+                    self.started = _started(self._launcher.cluster_environment, self._launcher.num_processes)
+                else:  # no run of ours, but a program that uses the strategy: Lightning repeats it
+                    start()
+                    self.started, self._launcher.procs = self._launcher.procs, []
             watching.watch(self.started)
 
         self._launcher._call_children_scripts = start_shielded
 
 
 def _started(cluster: ClusterEnvironment, processes: int) -> list[subprocess.Popen[str]]:
-    """Start the further processes of a run on this machine; the environment tells each its place, and the folder.
+    """Start the further processes of a run on this machine; the environment tells each its place, and `RUN_FOLDER`.
 
     Lightning would repeat the program that this process runs. In a job of submitit or joblib that is theirs, not ours.
     """

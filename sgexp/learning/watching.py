@@ -14,6 +14,7 @@ import torch.distributed as dist
 
 from sgexp.errors import ProcessLost, UserError
 from sgexp.learning import heartbeat
+from sgexp.ranks import RUN_FOLDER
 
 HANGS_SECONDS = 30.0  # a process that waits this long for one that is no more does not notice it by itself
 _LOOK_SECONDS = 0.5
@@ -35,7 +36,7 @@ def _watch(processes: Processes) -> None:
             since = time.monotonic()
         if since is not None and time.monotonic() - since > HANGS_SECONDS:
             found = heartbeat.silence() or _ended_badly(processes)
-            folder = os.environ.get("SGEXP_RUN_FOLDER")
+            folder = os.environ.get(RUN_FOLDER)
             how = f"; go on with: python -m sgexp resume={folder}" if folder else ""
             print(f"sgexp: {found}{how}", file=sys.stderr, flush=True)
             end(processes)

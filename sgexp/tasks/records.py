@@ -24,7 +24,7 @@ from sgexp.evaluation.predictions import Predictions
 from sgexp.learning.checkpoint import newest_whole
 from sgexp.learning.loggers.base import About
 from sgexp.learning.processes import of_the_first
-from sgexp.ranks import place
+from sgexp.ranks import RUN_FOLDER, place
 from sgexp.report import gallery, pictures
 from sgexp.runs import AUTO, RunFolder, config_hash, experiment, write_text
 from sgexp.schema import plain
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from sgexp.sampling.plan import ResamplingPlan
     from sgexp.tasks.prepare import Data
 
-_RUN_FOLDER = "SGEXP_RUN_FOLDER"  # how the first process of a distributed run tells the others where it writes
 _EXAMPLES = 12
 
 
@@ -47,9 +46,9 @@ def open_run(config: Config, task: str = "train") -> RunFolder:
     """
     if place().world == 1:
         if _started_by_the_first():
-            return RunFolder(Path(os.environ[_RUN_FOLDER]), writes=False)
+            return RunFolder(Path(os.environ[RUN_FOLDER]), writes=False)
         run = _make_or_reopen(config, task)
-        os.environ[_RUN_FOLDER] = str(run.folder)
+        os.environ[RUN_FOLDER] = str(run.folder)
         return run
     made: list[RunFolder] = []
 
@@ -77,7 +76,7 @@ def _make_or_reopen(config: Config, task: str) -> RunFolder:
 
 def _started_by_the_first() -> bool:
     """Say whether the first process of the run, on the same machine, started this one (as Lightning does)."""
-    return _RUN_FOLDER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
+    return RUN_FOLDER in os.environ and os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def overrides() -> list[str]:
