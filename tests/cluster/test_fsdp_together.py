@@ -11,17 +11,22 @@ from .conftest import TRAINING, assert_same_training
 SGEXP = ("-m", "sgexp", *TRAINING, "trainer.strategy=fsdp")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("starter", ["torchrun", "srun"])
-def test_processes_that_share_their_weights_train_like_a_single_one(starter, alone, tmp_path, request):
-    if starter == "srun":
-        request.getfixturevalue("slurm")
-    words = {
-        "torchrun": [*("-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"), *SGEXP, "trainer=fsdp"],
-        "srun": [*SGEXP, "trainer=multinode"],
-    }[starter]
-    step = ["srun", "--nodes=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1"] if starter == "srun" else []
-    ended = subprocess.run([*step, sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+SRUN = ("srun", "--nodes=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", sys.executable)
+
+
+def assert_trains_like_one(command, alone, cwd):
+    ended = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
-    assert_same_training(only_run(tmp_path), alone)
+    assert_same_training(only_run(cwd), alone)
     assert ended.stdout.count("Results on crystals") == 1
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_that_share_their_weights_train_like_a_single_one(alone, tmp_path):
+    assert_trains_like_one([*TORCHRUN, *SGEXP, "trainer=fsdp"], alone, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_nodes_that_share_their_weights_train_like_a_single_process(slurm, alone, tmp_path):
+    assert_trains_like_one([*SRUN, *SGEXP, "trainer=multinode"], alone, tmp_path)
