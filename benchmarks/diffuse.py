@@ -18,7 +18,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 from common import Table, machine, r1
-from fidelity import EDGE, KEV, SAMPLING, Judge, Measures, chosen
+from fidelity import KEV, SAMPLING, Judge, Measures, chosen, gate
 
 from sgexp.crystallography.crystal import Crystal
 from sgexp.simulation import tilt
@@ -42,16 +42,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     print(f"machine: {machine('torch', 'numpy')}")
-    pixels = 2 * round(box / SAMPLING / 2)
-    config = SimulationConfig(
-        grid=pixels,
-        box=box,
-        pixels=pixels,
-        thickness=thickness,
-        max_slice=1.0,
-        energies_kev=[KEV],
-        aperture_edge=EDGE,
-    )
+    config = gate(box, thickness)
     rings = [f"{low}-{high}" for low, high in pairwise(RINGS)]
     table = Table(
         *(("crystal", 34), ("system", 12), "|", ("fit", 6), ("share", 6), *((ring, 7) for ring in rings), "|"),

@@ -31,7 +31,7 @@ import torch
 from abtem.integrals import ScatteringFactorProjectionIntegrals
 from ase import Atoms
 from common import Table, machine
-from fidelity import EDGE, KEV, SAMPLING, Judge, Measures, chosen
+from fidelity import KEV, SAMPLING, Judge, Measures, chosen, gate
 from simulation import OurFormFactors, one_thread_each
 
 from sgexp.crystallography.crystal import Crystal
@@ -65,8 +65,7 @@ def main() -> None:
         full = replace(FULL, box=50.0, grid=128, pixels=128, thickness=20.0)
     print(f"machine: {machine('torch', 'abtem', 'numpy')}")
     one_thread_each()
-    pixels = 2 * round(box / SAMPLING / 2)
-    gate = replace(FULL, grid=pixels, box=box, pixels=pixels, thickness=thickness, max_slice=1.0, aperture_edge=EDGE)
+    judged = gate(box, thickness)
     table = Table(
         *(
             ("crystal", 34),
@@ -82,8 +81,8 @@ def main() -> None:
         *(("potential s", 11), ("a probe s", 10), ("abTEM s", 8), ("ours s", 7), "|", ("ratio", 9)),
     )
     ratios, fine = [], []
-    for system, crystal in chosen(asked.each, gate)[: 2 if asked.quick else None]:
-        found, reached = fidelities(crystal, gate, asked.configurations, asked.probes)
+    for system, crystal in chosen(asked.each, judged)[: 2 if asked.quick else None]:
+        found, reached = fidelities(crystal, judged, asked.configurations, asked.probes)
         potential, probe = abtem_seconds(crystal, full)
         cost = {setting: setting[0] * (potential + setting[1] * probe) for setting in reached}
         rows = []
@@ -106,16 +105,16 @@ def main() -> None:
 
 
 def fidelities(
-    crystal: Crystal, gate: SimulationConfig, configurations: int, probes: int
+    crystal: Crystal, config: SimulationConfig, configurations: int, probes: int
 ) -> tuple[dict[str, float], dict[tuple[int, int], float]]:
     """Return R1 of the fast engine's settings, and of multislice by (configurations, probes in each)."""
-    judge = Judge(crystal, gate)
-    measures = Measures(gate, judge.zone.semi_angle)
-    reference = np.mean([judge.pattern(2, gate.displacement, seed) for seed in range(configurations)], axis=0)
+    judge = Judge(crystal, config)
+    measures = Measures(config, judge.zone.semi_angle)
+    reference = np.mean([judge.pattern(2, config.displacement, seed) for seed in range(configurations)], axis=0)
     found = {}
     for name, setting in OURS.items():
         engine = Tilt(sampling=SAMPLING, max_points=10**6, **setting)
-        ours = engine.zone_pattern(crystal, judge.zone, gate, KEV, np.random.default_rng(0)).pattern
+        ours = engine.zone_pattern(crystal, judge.zone, config, KEV, np.random.default_rng(0)).pattern
         found[name] = measures.r1(ours, reference)
     single = np.stack([single_patterns(judge, probes, OTHERS + seed) for seed in range(configurations)])
     settings = [(c, p) for c in powers(configurations) for p in powers(probes)]

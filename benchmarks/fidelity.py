@@ -92,6 +92,20 @@ def log_coded(intensity: np.ndarray) -> np.ndarray:
     return np.clip(10.0 * (np.maximum(-17.0, np.log(np.maximum(intensity, 1e-30))) + 17.0), 0.0, 255.0)
 
 
+def gate(box: float, thickness: float) -> SimulationConfig:
+    """Return the setting in which engines are judged, in a box and for a slab of these angstroms."""
+    pixels = 2 * round(box / SAMPLING / 2)
+    return SimulationConfig(
+        grid=pixels,
+        box=box,
+        pixels=pixels,
+        thickness=thickness,
+        max_slice=1.0,
+        energies_kev=[KEV],
+        aperture_edge=EDGE,
+    )
+
+
 def chosen(each: int, config: SimulationConfig) -> list[tuple[str, Crystal]]:
     """Return ``each`` crystals of every system, small and of different groups: the first of the library."""
     found: dict[str, list[Crystal]] = {}
@@ -125,16 +139,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     print(f"machine: {machine('torch', 'numpy')}")
-    pixels = 2 * round(asked.box / SAMPLING / 2)
-    moving = SimulationConfig(
-        grid=pixels,
-        box=asked.box,
-        pixels=pixels,
-        thickness=asked.thickness,
-        max_slice=1.0,
-        energies_kev=[KEV],
-        aperture_edge=EDGE,
-    )
+    moving = gate(asked.box, asked.thickness)
     still = replace(moving, displacement=0.0)
     pairs: list[tuple[str, int] | str] = [("R1", 6), ("judge", 6), ("log R1", 6), ("corr.", 7)]
     table = Table(

@@ -19,7 +19,7 @@ def python_path(tmp_path_factory):
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: scored-jobs\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[sgexp.schemas]\nscored = sgexp_scored.schema\n")
-    return f"{folder}:{SCORED_JOBS}"
+    return f"{folder}:{SCORED_JOBS}:{SCORED_JOBS.parents[1] / 'jobs'}"
 
 
 class Searches:

@@ -18,7 +18,7 @@ def python_path(tmp_path_factory):
     metadata.mkdir()
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: short-jobs\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text("[sgexp.schemas]\nshort = sgexp_short_jobs.schema\n")
-    return f"{folder}:{SHORT_JOBS}"
+    return f"{folder}:{SHORT_JOBS}:{SHORT_JOBS.parents[1] / 'jobs'}"
 
 
 class Sweeps:

@@ -4,6 +4,8 @@ import math
 import time
 from pathlib import Path
 
+from sgexp_waiting import wait_for_file
+
 from sgexp.runs import RunFolder, config_hash
 from sgexp.schema import plain
 
@@ -11,15 +13,6 @@ from sgexp.schema import plain
 def score(lr, width):
     """Return what validation says: best at lr=0.01, better with more width."""
     return 1.0 - 0.1 * abs(math.log10(lr) + 2.0) - 1.0 / width
-
-
-def wait_for_file(path, seconds=300.0):
-    """Wait until a file is there: the test makes it when it has seen, or done, what must come before."""
-    until = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > until:
-            raise TimeoutError(f"nobody made {path}")
-        time.sleep(0.02)
 
 
 def train(config):
@@ -41,7 +34,7 @@ def train(config):
         for epoch in range(len(history.read_text().splitlines()) - 1, epochs):
             time.sleep(config.task.seconds)
             if config.task.waits_for and number >= config.task.waits_from and epoch == epochs // 2:
-                wait_for_file(Path(config.task.waits_for))
+                wait_for_file(config.task.waits_for)
             with history.open("a") as stream:
                 stream.write(f"{epoch},{0.5 * width * (epoch + 1)},{value * (epoch + 1) / epochs}\n")
         figures = {"value": value, "low": value - 0.1, "high": value + 0.1}

@@ -3,17 +3,10 @@
 import time
 from pathlib import Path
 
+from sgexp_waiting import wait_for_file
+
 from sgexp.runs import RunFolder, config_hash
 from sgexp.schema import plain
-
-
-def wait_for_file(path, seconds=300.0):
-    """Wait until a file is there: the test makes it when it has seen, or done, what must come before."""
-    until = time.monotonic() + seconds
-    while not path.exists():
-        if time.monotonic() > until:
-            raise TimeoutError(f"nobody made {path}")
-        time.sleep(0.02)
 
 
 def train(config):
@@ -31,7 +24,7 @@ def train(config):
         for epoch in range(len(history.read_text().splitlines()) - 1, config.trainer.epochs):
             time.sleep(config.task.seconds)
             if config.task.waits_for and epoch == config.trainer.epochs // 2:
-                wait_for_file(Path(config.task.waits_for))
+                wait_for_file(config.task.waits_for)
             with history.open("a") as stream:
                 stream.write(f"{epoch}\n")
         if config.seed == config.task.fails_with:
