@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from ..commands import result
@@ -51,6 +51,16 @@ def held_in_training(begun) -> Iterator[Path]:
             os.kill(pid, signal.SIGCONT)
 
 
+@contextmanager
+def no_starts() -> Iterator[None]:
+    """Let Slurm start no job meanwhile; those that run go on, and a requeued one waits as it was left."""
+    slurm_says("scontrol", "update", "PartitionName=main", "State=DOWN")
+    try:
+        yield
+    finally:
+        slurm_says("scontrol", "update", "PartitionName=main", "State=UP")
+
+
 def has_heard(folder):
     """Say whether a signal has come to the process of a run that is held; Slurm lets it go on for some of them."""
     try:
@@ -59,6 +69,22 @@ def has_heard(folder):
         return True
     told = dict(line.split(":\t", 1) for line in text.splitlines())
     return int(told["ShdPnd"], 16) > 0 or not told["State"].startswith("T")
+
+
+@contextmanager
+def warned_and_requeued(begun) -> Iterator[tuple[Path, str]]:
+    """Warn the job of a training, as Slurm does before the time is up; give its run's folder and its number.
+
+    Inside, the job is in the queue again and has not begun: Slurm starts nothing before the block's end.
+    """
+    with ExitStack() as waiting:
+        with held_in_training(begun) as folder:
+            job = result(folder)["slurm"][0]
+            waiting.enter_context(no_starts())
+            slurm_says("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends: to the processes, no script
+            wait_until(lambda: has_heard(folder), "the signal")
+        wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
+        yield folder, job
 
 
 def wait_until_empty(seconds=480):

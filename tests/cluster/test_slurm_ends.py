@@ -11,7 +11,7 @@ import torch
 
 from ..commands import command, only_run, result, runs
 from ..wandb_record import segments
-from .queue import details, has_heard, held_in_training, slurm_says, wait_until, wait_until_empty
+from .queue import details, has_heard, held_in_training, slurm_says, wait_until, wait_until_empty, warned_and_requeued
 
 SUBMIT = ("task=submit", "task.submit=true", "task.cpus=1", "task.time=00:10:00")
 TRAINING = (
@@ -34,15 +34,11 @@ def log(cwd):
 @pytest.mark.slow
 def test_a_job_that_slurm_warns_is_requeued_once_and_goes_on_in_the_same_run(slurm, tmp_path):
     job = submitted("trainer=multinode", "logger=wandb", cwd=tmp_path)
-    with held_in_training(lambda: runs(tmp_path)) as folder:
-        slurm_says("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends: to the processes, not to the script
-        wait_until(lambda: has_heard(folder), "the signal")
-    wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
-    assert only_run(tmp_path) == folder
-    assert result(folder)["status"] == "interrupted"
-    assert result(folder)["requeued"] == [job, "0"]
-    step = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
-    assert 0 < step < 200
+    with warned_and_requeued(lambda: runs(tmp_path)) as (folder, asked):
+        assert asked == job and only_run(tmp_path) == folder
+        assert result(folder)["status"] == "interrupted" and result(folder)["requeued"] == [job, "0"]
+        step = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
+        assert 0 < step < 200
     wait_until_empty()
 
     said = log(tmp_path)

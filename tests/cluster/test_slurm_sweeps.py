@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ..commands import end, result, runs, start
-from .queue import details, has_heard, held_in_training, slurm_says, wait_until, wait_until_empty
+from .queue import details, slurm_says, wait_until, wait_until_empty, warned_and_requeued
 
 TINY = (
     *("size=tiny", "trainer.accelerator=cpu", "logger=none", "evaluation.baselines=[]", "callbacks.progress=false"),
@@ -74,12 +74,8 @@ def test_a_job_of_an_array_that_slurm_warns_is_requeued_once_and_the_sweep_waits
         assert process.poll() is None, process.communicate()
         return runs(tmp_path)
 
-    with held_in_training(begun) as warned:
-        job = result(warned)["slurm"][0]
-        slurm_says("scancel", "--signal=USR1", job)  # what submitit has ordered: --signal=USR1@120
-        wait_until(lambda: has_heard(warned), "the signal")
-    wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
-    assert result(warned)["status"] == "interrupted" and result(warned)["requeued"] == [job, "0"]
+    with warned_and_requeued(begun) as (warned, job):  # by the signal that submitit has ordered
+        assert result(warned)["status"] == "interrupted" and result(warned)["requeued"] == [job, "0"]
     ended = end(process)
     assert ended.code == 0, ended.err
     assert details(job)["Restarts"] == "1" and result(warned)["slurm"] == [job, "1"]
@@ -94,15 +90,12 @@ def test_a_sweep_inside_one_job_is_requeued_once_and_goes_on(slurm, choices, tmp
     line = shlex.join(["srun", "--ntasks=1", sys.executable, "-m", "sgexp", *words])
     log = tmp_path / "log"
     options = ["--requeue", "--open-mode=append", f"--output={log}", f"--chdir={tmp_path}"]
-    job = slurm_says("sbatch", "--parsable", *options, "--wrap", line)
+    slurm_says("sbatch", *options, "--wrap", line)
 
-    with held_in_training(lambda: runs(tmp_path)) as folder:
-        slurm_says("scancel", "--signal=USR1", job)
-        wait_until(lambda: has_heard(folder), "the signal")
-    wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
-    assert runs(tmp_path) == [folder]
-    assert result(folder)["status"] == "interrupted" and "requeued" not in result(folder)
-    assert (folder / "checkpoints" / "last.ckpt").exists()
+    with warned_and_requeued(lambda: runs(tmp_path)) as (folder, job):
+        assert runs(tmp_path) == [folder]
+        assert result(folder)["status"] == "interrupted" and "requeued" not in result(folder)
+        assert (folder / "checkpoints" / "last.ckpt").exists()
     wait_until_empty(480)
     said = log.read_text()
     assert details(job)["JobState"] == "COMPLETED" and details(job)["Restarts"] == "1", said
