@@ -1,4 +1,8 @@
-"""Random over- and under-sampling: whole samples drawn again or left out, with imbalanced-learn's own draws."""
+"""Random over- and under-sampling: whole samples drawn again or left out, with imbalanced-learn's own draws.
+
+Or anew each epoch (``fresh``): a class that is to have w draws of its n samples draws each of them floor(w / n) times,
+and some, other ones every epoch, once more.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from imblearn.under_sampling import RandomUnderSampler
 
 from sgexp.sampling.features import FeatureRows
 from sgexp.sampling.plan import ResamplingPlan
+from sgexp.sampling.recipe import Shares
 from sgexp.sampling.targets import class_counts, counts_to_add, counts_to_keep
 
 Changes = Callable[[Mapping[int, int], str, int, Mapping[int, int]], tuple[dict[int, int], tuple[str, ...]]]
@@ -23,9 +28,10 @@ class _RandomSelection:
     needs_features = False
     changes: ClassVar[Changes]
     sampler: ClassVar[type[RandomOverSampler] | type[RandomUnderSampler]]
+    adds: ClassVar[bool]
 
-    def __init__(self, balance: str, cap: int, table: Mapping[int, int]) -> None:
-        self.balance, self.cap, self.table = balance, cap, dict(table)
+    def __init__(self, balance: str, cap: int, table: Mapping[int, int], fresh: bool = False) -> None:
+        self.balance, self.cap, self.table, self.fresh = balance, cap, dict(table), fresh
 
     def plan(
         self, labels_N: np.ndarray, groups_N: np.ndarray, features_NF: FeatureRows | None, seed: int
@@ -33,8 +39,13 @@ class _RandomSelection:
         """Plan from the labels alone; equals ``sample_indices_`` of imbalanced-learn's sampler with this seed.
 
         ``_fit_resample`` is what its ``fit_resample`` calls after checks, which refuse a training set of one class.
+        With ``fresh`` a recipe that draws each class as often, other samples every epoch.
         """
-        changes, notes = type(self).changes(class_counts(labels_N), self.balance, self.cap, self.table)
+        counts = class_counts(labels_N)
+        changes, notes = type(self).changes(counts, self.balance, self.cap, self.table)
+        if self.fresh:
+            wanted = counts | {group: n + self.adds * counts[group] for group, n in changes.items()}
+            return _evenly_within_classes(labels_N, wanted, notes)
         sampler = self.sampler(random_state=seed)
         sampler.sampling_strategy_ = changes
         sampler.shrinkage_ = None
@@ -42,21 +53,36 @@ class _RandomSelection:
         return ResamplingPlan.selection(np.asarray(sampler.sample_indices_, dtype=np.int64), notes)
 
 
+def _evenly_within_classes(
+    labels_N: np.ndarray, wanted: Mapping[int, int], notes: tuple[str, ...] = ()
+) -> ResamplingPlan:
+    """Return the recipe that draws class c ``wanted[c]`` times an epoch, all of its samples equally often."""
+    groups, number_N, counts = np.unique(labels_N, return_inverse=True, return_counts=True)
+    share_N = (np.array([wanted[group] for group in groups.tolist()]) / counts)[number_N]
+    rows = np.arange(len(number_N))
+    recipe = Shares(share_N, share_N, np.zeros(1), number_N)
+    return ResamplingPlan(rows, rows, np.zeros(len(rows)), "recipe", notes, recipe=recipe)
+
+
 class RandomOver(_RandomSelection):
     """Every sample once, then samples of the small classes again, drawn with replacement.
 
-    ``balance``, ``cap`` and ``table`` as in ``targets.counts_to_add``.
+    ``balance``, ``cap`` and ``table`` as in ``targets.counts_to_add``. ``fresh``: each sample of a class as often
+    as every other one, or once more: other ones every epoch.
     """
 
     changes = counts_to_add
     sampler = RandomOverSampler
+    adds = True
 
 
 class RandomUnder(_RandomSelection):
     """Some samples of the large classes only, drawn without replacement.
 
-    ``balance``, ``cap`` and ``table`` as in ``targets.counts_to_keep``.
+    ``balance``, ``cap`` and ``table`` as in ``targets.counts_to_keep``. ``fresh``: other ones every epoch, so that in
+    the course of the training all are seen.
     """
 
     changes = counts_to_keep
     sampler = RandomUnderSampler
+    adds = False

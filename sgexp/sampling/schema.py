@@ -69,6 +69,7 @@ class RandomOverSampler(BalancedSampler):
     target: ClassVar[str] = "sgexp.sampling.random_selection.RandomOver"
 
     balance: str = one_of("majority", "majority", "sqrt", "median", "cap", "table")
+    fresh: bool = False
 
 
 @dataclass(kw_only=True)
@@ -78,6 +79,7 @@ class RandomUnderSampler(BalancedSampler):
     target: ClassVar[str] = "sgexp.sampling.random_selection.RandomUnder"
 
     balance: str = one_of("median", "minority", "sqrt", "median", "cap", "table")
+    fresh: bool = False
 
 
 @dataclass(kw_only=True)
@@ -141,6 +143,7 @@ class StagedSampler(BalancedSampler, Compares):
     lower: str = one_of("clusters", "clusters", "random", "families")
     k_neighbors: int = bounded(5, low=1, high=50)
     mix_in: str = one_of("coded", "coded", "intensity", "log")
+    fresh: bool = False
 
 
 @dataclass(kw_only=True)

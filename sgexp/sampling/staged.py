@@ -11,12 +11,14 @@ between groups.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from sgexp.sampling.features import FeatureRows, all_features
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.sampling.random_selection import RandomUnder
+from sgexp.sampling.recipe import STEPS, Shares
 from sgexp.sampling.reducing import cluster_centroids
 from sgexp.sampling.smote import Smote
 from sgexp.sampling.targets import class_counts, common_count
@@ -28,15 +30,18 @@ class Staged:
     ``balance``: the count, "mean" or "median" of all classes' counts, "cap" (``cap``) or "table" (``table``: class ->
     count; others stay). ``lower``: which samples of a large class stay: "random"; "clusters", those nearest to the
     centres of clusters; "families", as equally many of each family as there are. ``k_neighbors`` of SMOTE, whose
-    partners are any that stayed.
+    partners are any that stayed. ``fresh``: every epoch draws other points and, but for "clusters", other samples of
+    the large classes.
     """
 
     needs_features = True
     by_family = True
 
-    def __init__(self, balance: str, cap: int, table: Mapping[int, int], lower: str, k_neighbors: int) -> None:
+    def __init__(
+        self, balance: str, cap: int, table: Mapping[int, int], lower: str, k_neighbors: int, fresh: bool = False
+    ) -> None:
         self.balance, self.cap, self.table = balance, cap, dict(table)
-        self.lower, self.k_neighbors = lower, k_neighbors
+        self.lower, self.k_neighbors, self.fresh = lower, k_neighbors, fresh
 
     def plan(
         self, labels_N: np.ndarray, groups_N: np.ndarray, features_NF: FeatureRows | None, seed: int
@@ -50,11 +55,13 @@ class Staged:
         kept = self._kept(labels_N, groups_N, x_NF, less, seed) if less else np.arange(len(labels_N))
         now = class_counts(labels_N[kept])
         more = {group: n for group, n in wanted.items() if n > now[group]}
-        if not more:
-            return ResamplingPlan.selection(kept, notes)
-        raised = Smote("table", 1, more, self.k_neighbors, "any").plan(labels_N[kept], kept, x_NF[kept], seed)
-        plan = raised.at_rows(kept)
-        return ResamplingPlan(plan.base, plan.partner, plan.weight, notes=notes + plan.notes)
+        plan = ResamplingPlan.selection(kept)
+        if more:
+            smote = Smote("table", 1, more, self.k_neighbors, "any", fresh=self.fresh)
+            plan = smote.plan(labels_N[kept], kept, x_NF[kept], seed).at_rows(kept)
+        if self.fresh:
+            plan = self._with_others(plan, labels_N, groups_N, kept, less)
+        return replace(plan, notes=notes + plan.notes)
 
     def _kept(
         self, labels_N: np.ndarray, families_N: np.ndarray, x_NF: np.ndarray, less: Mapping[int, int], seed: int
@@ -70,6 +77,50 @@ class Staged:
             rows = rng.permutation(np.flatnonzero(labels_N == group))
             stay[rows[share_evenly(families_N[rows], n)]] = True
         return np.flatnonzero(stay)
+
+    def _with_others(
+        self,
+        plan: ResamplingPlan,
+        labels_N: np.ndarray,
+        families_N: np.ndarray,
+        kept: np.ndarray,
+        less: Mapping[int, int],
+    ) -> ResamplingPlan:
+        """Return the recipe that draws the points of ``plan`` anew, and beside them other samples of large classes."""
+        rows, points = np.arange(len(labels_N)), slice(len(kept), None)
+        _, stratum_N = np.unique(labels_N, return_inverse=True)
+        if self.lower == "families":
+            _, family = np.unique(families_N, return_inverse=True)
+            stratum_N = stratum_N * (family.max() + 1) + family
+        if self.lower == "clusters":
+            share_N = np.isin(rows, kept).astype(float)
+        else:
+            share_N = np.ones(len(rows))
+            for group, n in less.items():
+                mine = np.flatnonzero(labels_N == group)
+                share_N[mine] = even_shares(stratum_N[mine], n)
+        share_P = plan.expected[points] if plan.expected is not None else np.empty(0)
+        share = np.concatenate([share_N, share_P])
+        strata = np.concatenate([-1 - stratum_N, labels_N[plan.base[points]]])
+        base, partner = (np.concatenate([rows, column[points]]) for column in (plan.base, plan.partner))
+        longest = np.concatenate([np.zeros(len(rows)), plan.weight[points]])
+        drawn = np.flatnonzero(share)
+        recipe = Shares(share[drawn], share[drawn], np.zeros(1), strata[drawn], steps=STEPS)
+        return ResamplingPlan(base[drawn], partner[drawn], longest[drawn], "recipe", plan.notes, recipe=recipe)
+
+
+def even_shares(families_n: np.ndarray, n: int) -> np.ndarray:
+    """Return how often each sample is drawn in the mean where ``n`` are, no sample twice and families equally often.
+
+    A family of s samples gives min(s, L) of them, with the level L at which these add up to ``n``.
+    """
+    _, family, sizes = np.unique(families_n, return_inverse=True, return_counts=True)
+    smaller = np.sort(sizes)
+    before = np.concatenate([[0], np.cumsum(smaller)[:-1]])
+    others = len(sizes) - np.arange(len(sizes))
+    place = np.searchsorted(before + smaller * others, n)
+    level = (n - before[place]) / others[place]
+    return (np.minimum(sizes, level) / sizes)[family]
 
 
 def share_evenly(families_n: np.ndarray, n: int) -> np.ndarray:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from sgexp.sampling import ResamplingPlan
-from sgexp.sampling.schema import GROUPS
+from sgexp.sampling.random_selection import RandomOver, RandomUnder
+from sgexp.sampling.schema import GROUPS, FreshSampler
 from sgexp.sampling.smote import Smote
+from sgexp.sampling.staged import Staged, even_shares
 from sgexp.schema import build
 
-FRESH = [cls for cls in GROUPS["sampler"] if "fresh" in {field.name for field in dataclasses.fields(cls)}]
+FRESH = [cls for cls in GROUPS["sampler"] if issubclass(cls, FreshSampler)]
 COUNTS = {2: 90, 14: 60, 62: 41, 148: 22, 225: 30}
 
 
@@ -74,6 +76,77 @@ def _new(sampler, seed):
     labels, materials, features = samples()
     plan = sampler.plan(labels, materials, features, seed)
     return plan.base[len(labels) :].tolist(), plan.partner[len(labels) :].tolist()
+
+
+def drawn_by_class(epoch, labels):
+    return [np.bincount(epoch.base[labels[epoch.base] == group], minlength=len(labels)) for group in COUNTS]
+
+
+@pytest.mark.parametrize("balance", ["majority", "sqrt", "median", "cap"])
+def test_fresh_random_over_repeats_other_samples_every_epoch_each_as_often_or_once_more(balance):
+    labels, materials, _ = samples()
+    static = RandomOver(balance, 50, {}).plan(labels, materials, None, 0)
+    plan = RandomOver(balance, 50, {}, fresh=True).plan(labels, materials, None, 0)
+    assert plan.draws == len(static) and plan.drawn_counts(labels) == static.drawn_counts(labels)
+    epochs = [plan.epoch(5, epoch) for epoch in range(2)]
+    for epoch in epochs:
+        assert not epoch.weight.any() and epoch.drawn_counts(labels) == static.drawn_counts(labels)
+        for group, times in zip(COUNTS, drawn_by_class(epoch, labels), strict=True):
+            assert set(times[labels == group]) <= {times.sum() // COUNTS[group], times.sum() // COUNTS[group] + 1}
+    assert not np.array_equal(np.sort(epochs[0].base), np.sort(epochs[1].base))
+
+
+@pytest.mark.parametrize("balance", ["minority", "sqrt", "median", "cap"])
+def test_fresh_random_under_draws_no_sample_twice_in_an_epoch_and_all_in_the_course_of_the_training(balance):
+    labels, materials, _ = samples()
+    static = RandomUnder(balance, 25, {}).plan(labels, materials, None, 0)
+    plan = RandomUnder(balance, 25, {}, fresh=True).plan(labels, materials, None, 0)
+    epochs = [plan.epoch(5, epoch) for epoch in range(40)]
+    for epoch in epochs:
+        assert len(np.unique(epoch.base)) == len(epoch) == len(static) == plan.draws
+        assert epoch.drawn_counts(labels) == static.drawn_counts(labels)
+    times = np.bincount(np.concatenate([epoch.base for epoch in epochs]), minlength=len(labels))
+    for group, count in COUNTS.items():
+        mean = 40 * static.drawn_counts(labels)[group] / count
+        assert abs(times[labels == group] - mean).max() < 5 * np.sqrt(mean), "evenly, but for chance"
+
+
+@pytest.mark.parametrize("lower", ["clusters", "random", "families"])
+@pytest.mark.parametrize(("balance", "count"), [("mean", 49), ("cap", 25)])
+def test_fresh_staged_keeps_every_class_at_one_count_and_draws_what_may_change_anew(lower, balance, count):
+    labels, families, features = samples()
+    static = Staged(balance, 25, {}, lower, 5).plan(labels, families, features, 0)
+    plan = Staged(balance, 25, {}, lower, 5, fresh=True).plan(labels, families, features, 0)
+    assert plan.notes == static.notes and plan.drawn_counts(labels) == static.drawn_counts(labels)
+    epochs = [plan.epoch(5, epoch) for epoch in range(3)]
+    kept = np.unique(static.base[static.base == static.partner])
+    for epoch in epochs:
+        assert epoch.drawn_counts(labels) == dict.fromkeys(COUNTS, count)
+        np.testing.assert_array_equal(labels[epoch.base], labels[epoch.partner])
+        own = epoch.base[epoch.base == epoch.partner]
+        assert len(np.unique(own)) == len(own)
+        if lower == "clusters":
+            np.testing.assert_array_equal(np.sort(own), kept)
+        if lower == "families":
+            for group in COUNTS:
+                sizes = np.unique(families[labels == group], return_counts=True)[1]
+                drawn = [np.count_nonzero(families[own] == f) for f in np.unique(families[labels == group])]
+                most = max(drawn)  # a family that still has samples to give has one less at most
+                assert all(times in (most, most - 1, size) for times, size in zip(drawn, sizes, strict=True))
+        for group, n in COUNTS.items():
+            assert (labels[own] == group).sum() == min(n, count)
+    assert (lower == "clusters") == np.array_equal(
+        *(np.sort(epoch.base[epoch.base == epoch.partner]) for epoch in epochs[:2])
+    )
+    assert not np.array_equal(*(np.sort(epoch.weight) for epoch in epochs[:2]))
+    seen = np.unique(np.concatenate([plan.epoch(5, epoch).base for epoch in range(60)]))
+    assert len(seen) == len(np.unique(static.base)) if lower == "clusters" else len(seen) == len(labels)
+
+
+def test_even_shares_by_hand():
+    np.testing.assert_allclose(even_shares(np.array([0, 0, 0, 0, 1, 2, 2]), 5), [0.5, 0.5, 0.5, 0.5, 1, 1, 1])
+    np.testing.assert_allclose(even_shares(np.array([0, 0, 1, 2]), 2), [1 / 3, 1 / 3, 2 / 3, 2 / 3])
+    np.testing.assert_allclose(even_shares(np.array([0, 0, 1, 2]), 4), 1)
 
 
 def test_svm_smote_goes_either_way_every_epoch():
