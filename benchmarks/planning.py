@@ -11,8 +11,10 @@ planning saves, not what mixing costs.
     python benchmarks/planning.py            # every size; imbalanced-learn's largest run needs 4 GB
     python benchmarks/planning.py --quick    # one small size
     python benchmarks/planning.py --every    # every choice of sampler, ours only, with pooled 3x8x8 features
+    python benchmarks/planning.py --every --approximate    # those with approximate neighbours, on all samples
 
 With --every, choices that compare all samples with all others get a tenth of the samples, the rest get all of them.
+With --approximate those that offer approximate neighbours take them, and get all of the samples.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ import sys
 import zlib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from common import Table, clocks, machine
@@ -60,13 +63,14 @@ def main() -> None:
     parser.add_argument("--every", action="store_true", help="every choice of sampler instead of SMOTE in depth")
     parser.add_argument("--only", nargs="+", help="with --every: these choices")
     parser.add_argument("--share", type=float, help="with --every: part of SMC-19's samples for all choices")
+    parser.add_argument("--approximate", action="store_true", help="with --every: those with approximate neighbours")
     arguments = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # the measured processes inherit it
     counts = read_counts(arguments.counts)
     print(f"machine: {machine('numpy', 'scikit-learn', 'imbalanced-learn')}")
     if arguments.every:
-        every_choice(counts, arguments.share, arguments.only)
+        every_choice(counts, arguments.share, arguments.only, arguments.approximate)
         return
     print("left: the plan; right: imbalanced-learn; ratio: right over left")
     case = (("samples", 8), ("draws", 9), ("features", 15))
@@ -87,15 +91,17 @@ def main() -> None:
     print(f"on pixels the full size is out of reach for imbalanced-learn: its result would be {pixels:.0f} GB")
 
 
-def every_choice(counts: np.ndarray, share: float | None, only: list[str] | None) -> None:
+def every_choice(counts: np.ndarray, share: float | None, only: list[str] | None, approximate: bool) -> None:
     """Plan with each choice in a fresh process; a recipe also draws its first epoch."""
     columns = (("samples", 8), ("draws", 9), *SIDE)
     table = Table(("choice", 22), *columns, ("", 0))
-    for name in only or sorted(schemas()):
-        part = share or (0.1 if name in QUADRATIC else 1.0)
+    offered = [name for name, schema in sorted(schemas().items()) if "neighbours" in schema.__dataclass_fields__]
+    for name in only or (offered if approximate else sorted(schemas())):
+        part = share or (0.1 if name in QUADRATIC and not approximate else 1.0)
         scaled = np.maximum(1, np.round(part * counts)).astype(int)
-        result = measured(name, scaled, 3 * 8 * 8)
-        settings = " ".join(f"{key}={value}" for key, value in SETTINGS.get(name, {}).items())
+        chosen = SETTINGS.get(name, {}) | ({"neighbours": "approximate"} if approximate else {})
+        result = measured(name, scaled, 3 * 8 * 8, chosen)
+        settings = " ".join(f"{key}={value}" for key, value in chosen.items())
         table.row(name, f"{scaled.sum():,}", f"{result['draws']:,.0f}", *cells(result), settings)
 
 
@@ -124,14 +130,16 @@ def cells(result: dict[str, float]) -> list[str]:
     return [*seconds, *(f"{result[name]:.0f}" for name in ("added", "all"))]
 
 
-def measured(what: str, counts: np.ndarray, n_features: int) -> dict[str, float]:
+def measured(
+    what: str, counts: np.ndarray, n_features: int, settings: dict[str, Any] | None = None
+) -> dict[str, float]:
     """Run one side in a fresh process and return seconds, MB added, MB in all and a checksum of the samples."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(run, (what, counts, n_features))
+        return pool.apply(run, (what, counts, n_features, settings or {}))
 
 
-def run(what: str, counts: np.ndarray, n_features: int) -> dict[str, float]:
+def run(what: str, counts: np.ndarray, n_features: int, settings: dict[str, Any]) -> dict[str, float]:
     """Make the features, then time one side (in the child process)."""
     from imblearn.over_sampling import SMOTE
 
@@ -142,7 +150,7 @@ def run(what: str, counts: np.ndarray, n_features: int) -> dict[str, float]:
     if what not in ("plan", "imblearn"):
         schema = schemas()[what]
         spared = {"rare": "keep"} if "rare" in schema.__dataclass_fields__ else {}
-        chosen = schema(**SETTINGS.get(what, {}), **spared)
+        chosen = schema(**settings, **spared)
         build(chosen)  # imports are not part of the work
     before = peak_mb()
     begin = clocks()

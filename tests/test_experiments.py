@@ -2,14 +2,19 @@
 
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 import torch
 
 from sgexp.composition import Composer
+from sgexp.data.formats.smc19 import Writer
 from sgexp.learning.optimizers import for_batch
 from sgexp.schema import build
 from sgexp.tasks.train import in_folder
 from sgexp.usage import CONF_DIR
+
+from .data.makers import attributes, patterns
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +144,43 @@ def test_each_says_its_source_what_was_reached_and_what_differs():
         assert name == "best" or ("\n# Reached there: " in text and "\n# NOT the same: " in text), name
 
 
+FEW = ("size=tiny", "trainer.limit_batches=1", "trainer.batch_size=8", "trainer.epochs=2", "logger=none")
+QUIET = ("evaluation.baselines=[]", "evaluation.resamples=100", "callbacks.progress=false", "report=default")
+
+
 @pytest.mark.slow
 def test_each_trains_and_is_judged(tmp_path, capsys):
     """Two epochs of a batch on the tiny data: the experiments' own networks, optimizers, stages and splits."""
-    few = ("size=tiny", "trainer.limit_batches=1", "trainer.batch_size=8", "trainer.epochs=2", "logger=none")
-    quiet = ("evaluation.baselines=[]", "evaluation.resamples=100", "callbacks.progress=false", "report=default")
     for name in LITERATURE:
-        run, results = in_folder(Composer().check([f"experiment={name}", *few, *quiet, f"output_dir={tmp_path}"]))
+        run, results = in_folder(Composer().check([f"experiment={name}", *FEW, *QUIET, f"output_dir={tmp_path}"]))
         assert results["status"] in ("running", "finished") and "top1" in results["metrics"]["test_material"], name
         assert bool(results["stamps"]) == (name == "smc2019_redistributed"), "only the leaky one is stamped"
         assert (run.folder / "plan_stage2.npz").exists() == (name in ("probability_flow", "trickle_down"))
         shutil.rmtree(run.folder / "checkpoints")  # of all of them: 5 GB
+
+
+def write_smc19(folder):
+    """Six materials of each of four groups at up to five energies, with gaps, zeros, NaN and denormal numbers."""
+    folder.mkdir()
+    circle = np.hypot(*(np.mgrid[:40, :40] - 19.5)) < 20
+    for part, materials in {"train": range(16), "dev": range(16, 20), "test": range(20, 24)}.items():
+        with Writer(folder / f"batch_{part}_7.h5") as writer:
+            for i in materials:
+                for k in (0, 1, 4, 6, 9)[: 5 - i % 3]:
+                    facts = attributes((2, 14, 62, 225)[i % 4], f"mp-{i}", energy_keV=100 + 10 * k, formula=f"Fe{i}")
+                    writer.add(f"sample_{3 * i}_{k}", patterns(10 * i + k, 40) * circle, facts)
+    with h5py.File(folder / "batch_train_7.h5", "a") as file:
+        file["sample_0_1/cbed_stack"][1, 10:20] = np.nan
+        file["sample_6_0/cbed_stack"][2] = 0
+        file["sample_9_0"].attrs["abc_angstrom"] = [1e-310, np.nan, 3.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["smc2019_smote", "probability_flow", "best"])
+def test_files_of_smc19s_layout_train_it_with_no_other_change(name, tmp_path):
+    """Those that read the data most differently: intensities and SMOTE, single patterns and pairs, ours."""
+    write_smc19(tmp_path / "smc19")
+    smc19 = ("dataset=smc19", f"dataset.root={tmp_path / 'smc19'}", f"data_dir={tmp_path / 'data'}")
+    _, results = in_folder(Composer().check([f"experiment={name}", *smc19, *FEW, *QUIET, f"output_dir={tmp_path}"]))
+    assert "top1" in results["metrics"]["test_material"]
+    assert [stamp[:20] for stamp in results["stamps"]] == ["families are a proxy"]

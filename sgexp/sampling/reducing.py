@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 from imblearn.under_sampling import ClusterCentroids, InstanceHardnessThreshold, NearMiss
-from sklearn.ensemble import RandomForestClassifier
 from sklearn.neighbors import NearestNeighbors
 
 from sgexp.sampling.cleaning import kept_rows
 from sgexp.sampling.features import FeatureRows, all_features
+from sgexp.sampling.forest import OneTreeAtATime
 from sgexp.sampling.plan import ResamplingPlan
 from sgexp.sampling.targets import class_counts, counts_to_keep
 
@@ -113,7 +113,7 @@ def instance_hardness(trees: int, leaf: int, folds: int, balance: str, cap: int,
     def make(counts: np.ndarray, keep: dict[int, int], seed: int) -> InstanceHardnessThreshold:
         return InstanceHardnessThreshold(
             sampling_strategy=keep,
-            estimator=RandomForestClassifier(n_estimators=trees, min_samples_leaf=leaf),
+            estimator=OneTreeAtATime(n_estimators=trees, min_samples_leaf=leaf),
             cv=max(2, min(folds, int(counts.max()))),
             random_state=seed,
         )

@@ -18,6 +18,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sgexp.errors import ConfigError
 from sgexp.sampling import schema
 from sgexp.sampling.features import announce_search
+from sgexp.sampling.forest import OneTreeAtATime
 from sgexp.schema import build
 
 SEED = 3
@@ -233,6 +234,16 @@ def test_reducing_keeps_the_rows_of_imbalanced_learn(name, knobs, cls, settings,
     np.testing.assert_array_equal(whole[0][plan.base], made_labels)
     if name != "cluster_centroids":
         np.testing.assert_array_equal(plan.base, sampler.sample_indices_)
+
+
+def test_a_forest_of_one_tree_at_a_time_answers_to_the_bits_of_scikit_learns(whole):
+    labels, _, features = whole
+    settings = {"n_estimators": 5, "min_samples_leaf": 2, "random_state": 7}
+    theirs = RandomForestClassifier(**settings).fit(features[::2], labels[::2])
+    ours = OneTreeAtATime(**settings).fit(features[::2], labels[::2])
+    np.testing.assert_array_equal(ours.predict_proba(features[1::2]), theirs.predict_proba(features[1::2]))
+    np.testing.assert_array_equal(ours.classes_, theirs.classes_)
+    assert not hasattr(ours, "estimators_")
 
 
 @pytest.mark.parametrize(("name", "knobs"), [case[:2] for case in CASES])
