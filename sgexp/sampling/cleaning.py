@@ -24,6 +24,7 @@ from sgexp.sampling.neighbours import (
     ApproximateAllKnn,
     ApproximateCleaningRule,
     ApproximateEdited,
+    ApproximateOneSided,
     ApproximateRepeatedEdited,
     ApproximateTomekLinks,
 )
@@ -140,15 +141,16 @@ def neighbourhood_cleaning(n_neighbors: int, threshold: float, neighbours: str, 
     )
 
 
-def one_sided_selection(rare: str) -> Cleaner:
+def one_sided_selection(neighbours: str, rare: str) -> Cleaner:
     """Keep one sample a class and what that and the smallest class misjudge, less Tomek links (Kubat & Matwin 1997)."""
+    selection, searches = chosen(neighbours, OneSidedSelection, ApproximateOneSided)
 
     def make(y: np.ndarray, seed: int) -> OneSidedSelection:
         counts = np.bincount(y)
         counts[counts.argmin()] = 0  # the smallest class is left alone, and so is a class of one sample
-        return OneSidedSelection(random_state=seed, sampling_strategy=np.flatnonzero(counts > 1).tolist())
+        return selection(random_state=seed, sampling_strategy=np.flatnonzero(counts > 1).tolist())
 
-    return Cleaner("one_sided_selection", make, rare, searches=1)
+    return Cleaner("one_sided_selection", make, rare, searches=searches)
 
 
 def condensed_nn(rare: str) -> Cleaner:

@@ -9,6 +9,7 @@ distances. What it returns is ranked by exact distances; it may miss a neighbour
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ from imblearn.under_sampling import (
     AllKNN,
     EditedNearestNeighbours,
     NeighbourhoodCleaningRule,
+    OneSidedSelection,
     RepeatedEditedNearestNeighbours,
     TomekLinks,
 )
 from sklearn.cluster import MiniBatchKMeans
-from sklearn.neighbors import NearestNeighbors
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.utils import check_random_state
 
 EXACT, APPROXIMATE = "exact", "approximate"
 PROBES = 8
@@ -179,4 +182,30 @@ class ApproximateTomekLinks(TomekLinks):
     def _fit_resample(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         nearest = ApproximateNeighbors(n_neighbors=2).fit(X).kneighbors(X, return_distance=False)[:, 1]
         self.sample_indices_ = np.flatnonzero(~self.is_tomek(y, nearest, self.sampling_strategy_))
+        return X[self.sample_indices_], y[self.sample_indices_]
+
+
+class ApproximateOneSided(OneSidedSelection):
+    """One-sided selection whose Tomek links are between approximate neighbours.
+
+    Its first half is imbalanced-learn's, step for step, which cannot be called without the second: a class is compared
+    with the smallest one and one sample of its own, which is quick.
+    """
+
+    def _fit_resample(self, X: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rng, counts, chosen = check_random_state(self.random_state), Counter(y), self.sampling_strategy_
+        smallest = np.flatnonzero(y == min(counts, key=lambda number: counts[number]))
+        kept = []
+        for number in np.unique(y):
+            rows = np.flatnonzero(y == number)
+            if number in chosen:
+                first = rng.randint(low=0, high=len(rows), size=self.n_seeds_S)
+                known, others = np.append(smallest, rows[first]), np.delete(rows, first)
+                told = KNeighborsClassifier(n_neighbors=1).fit(X[known], y[known]).predict(X[others])
+                rows = np.append(rows[first], others[told != number])
+            kept.append(rows)
+        left = np.concatenate(kept)
+        links = ApproximateTomekLinks(sampling_strategy=list(chosen))
+        links.fit_resample(X[left], y[left])
+        self.sample_indices_ = left[links.sample_indices_]
         return X[self.sample_indices_], y[self.sample_indices_]

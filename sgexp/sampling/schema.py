@@ -288,6 +288,8 @@ class OneSidedSelectionSampler(CleaningSampler):
 
     target: ClassVar[str] = "sgexp.sampling.cleaning.one_sided_selection"
 
+    neighbours: str = one_of("exact", "exact", "approximate")
+
 
 @dataclass(kw_only=True)
 class CondensedNnSampler(CleaningSampler):

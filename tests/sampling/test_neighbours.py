@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from imblearn.under_sampling import OneSidedSelection
 from sklearn.neighbors import NearestNeighbors
 
-from sgexp.sampling.neighbours import ApproximateNeighbors
+from sgexp.sampling.neighbours import ApproximateNeighbors, ApproximateOneSided
 from sgexp.sampling.schema import GROUPS
 from sgexp.schema import build
 
@@ -66,3 +67,13 @@ def test_a_choice_draws_nearly_the_same_with_approximate_neighbours(cls):
     )
     a, b = (set(zip(plan.base.tolist(), plan.partner.tolist(), strict=True)) for plan in (exact, near))
     assert len(a & b) > 0.85 * len(a | b)
+
+
+def test_one_sided_selection_of_few_samples_is_imbalanced_learns_row_for_row():
+    rng = np.random.default_rng(0)
+    y = rng.permutation(np.repeat([0, 1, 2, 3], [300, 120, 9, 9]))
+    x = rng.normal(size=(4, 5))[y] + rng.normal(size=(len(y), 5))
+    for seeds in (1, 3):
+        ours, theirs = (cls(random_state=4, n_seeds_S=seeds) for cls in (ApproximateOneSided, OneSidedSelection))
+        ours.fit_resample(x, y), theirs.fit_resample(x, y)
+        np.testing.assert_array_equal(ours.sample_indices_, theirs.sample_indices_)
