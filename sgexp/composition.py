@@ -28,6 +28,7 @@ from yaml import YAMLError
 
 from sgexp import checking, config
 from sgexp.config import Config
+from sgexp.config_files import ReadOnce
 from sgexp.errors import ConfigError, did_you_mean
 from sgexp.usage import CONF_DIR
 
@@ -66,6 +67,7 @@ class Composer:
             search_path.prepend("further", f"file://{further.resolve()}", SearchPathQuery(provider="schema"))
         self.config_name = config_name
         self.loader = ConfigLoaderImpl(config_search_path=search_path)
+        self.loader.repository = ReadOnce(search_path)
 
     def compose(self, overrides: Sequence[str], multirun: bool = False) -> DictConfig:
         """Return what Hydra composes for ``overrides``, its own node included."""

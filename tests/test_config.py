@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import OmegaConf, open_dict
 
 from sgexp import checking, config
 from sgexp.composition import Composer, name_of
@@ -172,6 +172,17 @@ def test_the_hash_of_the_default_experiment_is_what_it_was(composer):
 )
 def test_the_hash_changes_with_the_experiment(composer, choice):
     assert config_hash(plain(composer.check(choice))) != config_hash(plain(composer.check([])))
+
+
+def test_what_was_read_once_is_changed_by_no_composition():
+    composer, asked = Composer(), ["experiment=best", "+sampler.table={14: 500}"]
+    first = composer.compose(asked)
+    told = OmegaConf.to_yaml(first)
+    with open_dict(first):
+        first.sampler.table[14], first.trainer, first.seed = 1, None, 9
+    other = composer.compose(["experiment=smc2019_smote", "sampler.k_neighbors=3", "model.width=7"])
+    assert OmegaConf.to_yaml(composer.compose(asked)) == told == OmegaConf.to_yaml(Composer().compose(asked))
+    assert other.sampler.k_neighbors == 3
 
 
 def test_a_sweep_is_every_combination(composer):

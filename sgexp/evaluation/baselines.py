@@ -11,10 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from sgexp.errors import ConfigError, did_you_mean
 
@@ -76,6 +72,12 @@ def radial_linear(
     features_train: np.ndarray, labels_train: np.ndarray, features_test: np.ndarray, classes_K: np.ndarray
 ) -> np.ndarray:
     """Return the log probabilities of a multinomial logistic regression on standardised features (L2, C = 1)."""
+    # scikit-learn takes half a second to import: not in runs that leave this baseline out
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     trained = np.unique(labels_train)
     known, column = _columns(trained, classes_K)
     scores = np.full((len(features_test), len(classes_K)), LOWEST, np.float32)

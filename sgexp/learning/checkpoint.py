@@ -14,7 +14,7 @@ from typing import IO, Any
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.checkpoint_io import CheckpointIO
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+from torch.distributed.fsdp import FSDPModule
 
 from sgexp.console import interrupts_later
 from sgexp.errors import DataError
@@ -156,6 +156,11 @@ def load_weights(module: pl.LightningModule, path: Path) -> None:
     """Give a module, or each process's share of it, a checkpoint's weights (``on_load_checkpoint`` may refuse)."""
     checkpoint = read_checkpoint(path)
     module.on_load_checkpoint(checkpoint)
+    if not any(isinstance(part, FSDPModule) for part in module.modules()):
+        module.load_state_dict(checkpoint["state_dict"])
+        return
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict  # slow to import
+
     set_model_state_dict(module, checkpoint["state_dict"], options=StateDictOptions(full_state_dict=True))
 
 

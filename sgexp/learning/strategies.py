@@ -16,12 +16,6 @@ from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins.environments import ClusterEnvironment
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.optim import Optimizer
 
@@ -35,7 +29,6 @@ _BUFFERS = next(
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(nn.parallel.DistributedDataParallel).parameters
 )
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 class _ShieldedLaunch:
@@ -139,22 +132,32 @@ class ShardingProcesses(_OneJudged, _ShieldedLaunch, ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """Return the whole state on the first process, its keys as an optimizer that is not shared out has them."""
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict  # slow to import
+
         assert self.model is not None
-        state: dict[str, Any] = get_optimizer_state_dict(self.model, _bare(optimizer), options=_WHOLE)
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state: dict[str, Any] = get_optimizer_state_dict(self.model, _bare(optimizer), options=whole)
         names = [name for group in state.get("param_groups", ()) for name in group["params"]]
         return _renamed(state, {name: number for number, name in enumerate(names)})
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Share out a checkpoint that is whole, whoever wrote it; nothing in it can run code."""
+        from torch.distributed.checkpoint.state_dict import (
+            StateDictOptions,
+            set_model_state_dict,
+            set_optimizer_state_dict,
+        )
+
         assert self.model is not None
+        whole = StateDictOptions(full_state_dict=True, cpu_offload=True)
         checkpoint = self.checkpoint_io.load_checkpoint(checkpoint_path)
-        set_model_state_dict(self.model, checkpoint["state_dict"], options=_WHOLE)
+        set_model_state_dict(self.model, checkpoint["state_dict"], options=whole)
         name_of = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for optimizer, state in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             groups = _bare(optimizer).param_groups
             names = [name_of[id(parameter)] for group in groups for parameter in group["params"]]
             named = _renamed(state, dict(enumerate(names)))
-            set_optimizer_state_dict(self.model, _bare(optimizer), named, options=_WHOLE)
+            set_optimizer_state_dict(self.model, _bare(optimizer), named, options=whole)
         return checkpoint
 
 

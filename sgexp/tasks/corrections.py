@@ -12,7 +12,6 @@ from sgexp.errors import ConfigError
 from sgexp.learning.losses.base import Loss
 from sgexp.learning.stages import Stages
 from sgexp.sampling.plan import ResamplingPlan
-from sgexp.sampling.random_selection import RandomOver
 from sgexp.schema import build
 
 if TYPE_CHECKING:
@@ -38,6 +37,8 @@ def second_stage(config: Config, data: Data, split: Split, plan: ResamplingPlan)
     if (stages.trains != "all" or stages.answers) and getattr(config.trainer, "strategy", "ddp") == "fsdp":
         raise ConfigError(f"stage={stages.name} keeps weights still, which trainer.strategy=fsdp cannot: take ddp")
     if stages.draws_evenly:
+        from sgexp.sampling.random_selection import RandomOver  # imbalanced-learn takes a second to import
+
         rows = np.append(split.rows("train"), np.arange(len(split.part), len(data.catalog)))  # and those made for it
         evenly = RandomOver("majority", 1, {})
         plan = evenly.plan(data.catalog.space_group[rows], np.empty(len(rows)), None, config.seed).at_rows(rows)
