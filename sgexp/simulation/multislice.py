@@ -106,14 +106,12 @@ class Multislice:
         config: ProtocolConfig,
         energy_kev: float,
         rng: np.random.Generator,
-        still: bool = False,
     ) -> ZonePattern:
-        """Return the pattern of one zone; ``rng`` draws a frozen configuration, ``still`` leaves the atoms at rest."""
+        """Return the pattern of one zone; ``rng`` draws the frozen configuration, where there is one."""
         grid = (config.grid, config.grid)
         slab = protocol.cut_slab(crystal, zone, config)
         rms = protocol.rms_displacements(slab.numbers, crystal, config)
-        frozen = self.thermal == "frozen_phonons" and not still
-        slab = protocol.displaced(slab, rms if frozen else 0.0, rng)
+        slab = protocol.displaced(slab, rms if self.thermal == "frozen_phonons" else 0.0, rng)
         if self.extent:
             slab = namsa.extent_of_atoms(slab, crystal.name)
         if self.placement == "pixel":
@@ -122,7 +120,7 @@ class Multislice:
         beam = Illumination(energy_kev, zone.semi_angle, config.aperture_edge, positions, zone.mistilt)
         box = slab.box if self.extent else None
         motion = None
-        if self.thermal in ("debye_waller", "einstein") and not still and rms.any():
+        if self.thermal in ("debye_waller", "einstein") and rms.any():
             b = tuple(sorted(set(zip(slab.numbers.tolist(), (8.0 * np.pi**2 * rms**2).tolist(), strict=True))))
             motion = Motion(b, self.thermal == "einstein")
         pattern = self.pattern(slab, beam, grid, motion)

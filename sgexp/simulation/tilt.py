@@ -92,7 +92,7 @@ class Tilt:
         "none": atoms at rest; "debye_waller": smeared potentials; "einstein": these, absorption and the diffuse
         background. Displacements are the protocol's, of each element its own where they say so.
     max_points
-        Zones whose cell needs more points than this are left to multislice.
+        Zones whose cell needs more points than this are left to multislice, with the same thermal motion.
     """
 
     name = "tilt"
@@ -107,7 +107,7 @@ class Tilt:
         max_points: int = 20_000,
         device: str = "cpu",
     ) -> None:
-        self.fallback = Multislice(device=device)
+        self.fallback = Multislice(device=device, thermal=thermal)
         self.device = self.fallback.device
         self.sampling, self.max_slice, self.laue_reach = sampling, max_slice, laue_reach
         self.degree, self.thermal, self.max_points = degree, thermal, max_points
@@ -128,11 +128,11 @@ class Tilt:
         energy_kev: float,
         rng: np.random.Generator,
     ) -> ZonePattern:
-        """Return the pattern of one zone; ``rng`` moves the atoms of zones that are left to multislice."""
+        """Return the pattern of one zone; no atom is displaced, so that ``rng`` is not drawn from."""
+        if self.leaves(crystal, zone, config, energy_kev):
+            return self.fallback.zone_pattern(crystal, zone, config, energy_kev, rng)
         rms = protocol.rms_displacements(crystal.numbers, crystal, config)
         still = self.thermal == "none" or not rms.any()
-        if self.leaves(crystal, zone, config, energy_kev):
-            return self.fallback.zone_pattern(crystal, zone, config, energy_kev, rng, still=still)
         b = {} if still else dict(zip(crystal.numbers.tolist(), (8.0 * np.pi**2 * rms**2).tolist(), strict=True))
         cell, grid = self._cell(crystal, zone, config)
         slices = self._slices(zone, cell, grid, config, b)

@@ -206,10 +206,15 @@ def test_what_is_absorbed_comes_back_as_a_diffuse_background():
 SMALL = SimulationConfig(grid=64, box=20.0, pixels=32, thickness=30.0)
 
 
+@pytest.mark.parametrize("thermal", ["none", "debye_waller", "einstein"])
+def test_what_is_left_to_multislice_has_the_thermal_motion_asked_for(thermal):
+    left = [simulate(quartz(), SMALL, Tilt(max_points=0, thermal=thermal), KEV, seed) for seed in (1, 2)]
+    assert np.array_equal(left[0].patterns, simulate(quartz(), SMALL, Multislice(thermal=thermal), KEV).patterns)
+    assert np.array_equal(left[0].patterns, left[1].patterns)  # no displaced atoms, hence no speckle that tells cells
+
+
 def test_what_is_too_large_is_left_to_multislice():
-    result = simulate(quartz(), SMALL, Tilt(max_points=0), KEV)
-    assert result.fallback.all()
-    assert np.array_equal(result.patterns, simulate(quartz(), SMALL, Multislice(), KEV).patterns)
+    assert simulate(quartz(), SMALL, Tilt(max_points=0), KEV).fallback.all()
     assert not simulate(quartz(), SMALL, Tilt(), KEV).fallback.any()
     some = simulate(quartz(), SMALL, Tilt(max_points=1_000), KEV)
     assert some.extra(quartz())["fallback"].tolist() == some.fallback.tolist()
