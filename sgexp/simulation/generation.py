@@ -37,7 +37,7 @@ from sgexp.machine import available_cores
 from sgexp.runs import as_before
 from sgexp.schema import Component, build, plain
 from sgexp.simulation import protocol
-from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT, SimulationConfig
+from sgexp.simulation.schema import SAME_RESULT, SimulationConfig, engine_version
 from sgexp.simulation.shards import WHOLE, Shard
 
 SCHEMA_VERSION = 1
@@ -163,7 +163,7 @@ def _settings(config: SimulationConfig, engine: Component) -> dict[str, Any]:
     computing = chosen.pop("engine")
     computing["target"] = computing.pop("_target_")
     parts = {"simulation": chosen, "engine": computing}
-    return {"schema_version": SCHEMA_VERSION, "engine_version": ENGINE_VERSION} | {
+    return {"schema_version": SCHEMA_VERSION, "engine_version": engine_version(config, engine)} | {
         part: {name: value for name, value in values.items() if name not in SAME_RESULT}
         for part, values in parts.items()
     }

@@ -14,6 +14,9 @@ COARSEST_SAMPLING = 0.4
 ENGINE_VERSION = 1
 """To be raised with every change of code that changes patterns: data of another version are made again."""
 
+THIN = 100.0
+"""Å: in slabs of SMC-19's protocol up to here the fast engine with few tilts left no zone to multislice."""
+
 SAME_RESULT = ("processes", "device")
 """Settings, of a simulation or its engine, that change neither files nor values (beyond rounding)."""
 
@@ -185,6 +188,18 @@ class BlindConfig(ProtocolConfig, Component):
             if (said := not_a_range(getattr(self, name), f"{key}.{name}")) is not None:
                 return said
         return ProtocolConfig.contradiction(self, key)
+
+
+def engine_version(config: ProtocolConfig, engine: Component) -> int:
+    """Return the version of the code that computes these patterns.
+
+    Since the second, zones that the fast engine leaves to multislice have its thermal motion instead of a frozen
+    configuration, and slabs too thick for its polynomials are left whatever degree is asked for. Where neither can be
+    met (a fixed degree, thin slabs: the default), data keep their name.
+    """
+    thin = isinstance(config, SimulationConfig) and config.thickness <= THIN
+    unchanged = not isinstance(engine, TiltEngine) or (thin and engine.degree is not None)
+    return ENGINE_VERSION + (0 if unchanged else 1)
 
 
 GROUPS: dict[str, tuple[type, ...]] = {

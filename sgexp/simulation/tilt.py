@@ -86,8 +86,8 @@ class Tilt:
     laue_reach
         Where the slab has no period across the beam: height in 1/Å up to which Laue zones are followed.
     degree
-        Of the polynomials in the incident tilt; (degree + 1) (degree + 2) / 2 tilts are computed. None: as many as the
-        thickness asks for.
+        Of the polynomials in the incident tilt; (degree + 1) (degree + 2) / 2 tilts are computed. None: as the
+        thickness asks for. A lower one blurs disks; slabs that ask for more than 20 are left to multislice.
     thermal
         "none": atoms at rest; "debye_waller": smeared potentials; "einstein": these, absorption and the diffuse
         background. Displacements are the protocol's, of each element its own where they say so.
@@ -155,11 +155,13 @@ class Tilt:
     def leaves(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig, energy_kev: float) -> bool:
         """Say whether a zone is left to multislice: its cell is too large, or the slab too thick for interpolation."""
         _, grid = self._cell(crystal, zone, config)
-        return grid.points > self.max_points or self._degree(zone, config, energy_kev) > _MOST_DEGREE
+        degree = max(self._needed(zone, config, energy_kev), self.degree or 0)
+        return grid.points > self.max_points or degree > _MOST_DEGREE
 
     def _degree(self, zone: protocol.Zone, config: ProtocolConfig, energy_kev: float) -> int:
-        if self.degree is not None:
-            return self.degree
+        return self._needed(zone, config, energy_kev) if self.degree is None else self.degree
+
+    def _needed(self, zone: protocol.Zone, config: ProtocolConfig, energy_kev: float) -> int:
         radius = disks.disk_radius(zone.semi_angle / wavelength(energy_kev), config.aperture_edge)
         q_max = self.q_max((config.grid, config.grid), (config.box, config.box))
         return needed_degree(energy_kev, protocol.depth(zone, config), q_max, radius)

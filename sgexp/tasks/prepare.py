@@ -25,7 +25,7 @@ from sgexp.report.terminal import shortened
 from sgexp.runs import as_before
 from sgexp.schema import build, plain
 from sgexp.simulation.generation import FAILED, generate, read_failures
-from sgexp.simulation.schema import ENGINE_VERSION, SAME_RESULT
+from sgexp.simulation.schema import SAME_RESULT, engine_version
 from sgexp.simulation.unreadable import UNREADABLE, read_unreadable, write_unreadable
 
 if TYPE_CHECKING:
@@ -124,7 +124,8 @@ def simulation_recipe(config: Config) -> dict[str, Any]:
             return {key: without(item) for key, item in value.items() if key not in SAME_RESULT}
         return value
 
-    return {"engine_version": ENGINE_VERSION} | without(as_before(plain(config.simulation), "simulation"))
+    version = engine_version(config.simulation, config.simulation.engine)
+    return {"engine_version": version} | without(as_before(plain(config.simulation), "simulation"))
 
 
 def simulate_into(folder: Path, config: Config) -> None:

@@ -23,7 +23,7 @@ from sgexp.data.formats.smc19 import ATTRIBUTES, scan
 from sgexp.data.samples import SampleHeader
 from sgexp.errors import ConfigError, DataError
 from sgexp.runs import FIELDS_ADDED_LATER, as_before
-from sgexp.simulation import generation
+from sgexp.simulation import schema
 from sgexp.simulation.generation import LOCK, energies_of, generate, settings_fingerprint
 from sgexp.simulation.schema import SimulationConfig
 from sgexp.tasks.prepare import simulation_recipe
@@ -123,7 +123,7 @@ def test_a_file_that_was_cut_after_it_was_finished_is_made_again(generated, tmp_
 def test_another_version_of_the_engine_makes_other_data(monkeypatch):
     before = settings_fingerprint(CRYSTALS, CONFIG, CONFIG.engine)
     assert settings_fingerprint(CRYSTALS, replace(CONFIG, processes=7), CONFIG.engine) == before
-    monkeypatch.setattr(generation, "ENGINE_VERSION", generation.ENGINE_VERSION + 1)
+    monkeypatch.setattr(schema, "ENGINE_VERSION", schema.ENGINE_VERSION + 1)
     assert settings_fingerprint(CRYSTALS, CONFIG, CONFIG.engine) != before
 
 
@@ -235,8 +235,20 @@ def test_what_came_later_leaves_old_data_and_runs_their_names():
         np.eye(3) * 5.64, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]], name="x", space_groups=(221, 221, 221)
     )
     assert settings_fingerprint([salt], cfg.simulation, cfg.simulation.engine) == "a7085c873b19bcb1"
-    tilt = Composer().check(["simulation/engine=tilt"]).simulation
-    assert settings_fingerprint([salt], tilt, tilt.engine) == "2ce8c2caf55ca675"
+    quick = Composer().check([]).simulation
+    assert settings_fingerprint([salt], quick, quick.engine) == "d0d1024dcf02365a"
+
+
+def test_data_in_which_zones_may_be_left_to_multislice_are_of_the_second_version():
+    """They had frozen configurations there before, beside the others' mean."""
+
+    def version(*words):
+        config = Composer().check(list(words)).simulation
+        return schema.engine_version(config, config.engine)
+
+    assert version() == version("simulation=smc19") == version("simulation=blind") == 1
+    assert version("simulation/engine=tilt") == version("simulation=blind", "simulation/engine=tilt_coarse") == 2
+    assert version("simulation.thickness=500") == 2
 
 
 def test_every_field_that_came_later_is_one_of_the_schemas():

@@ -219,7 +219,8 @@ def test_what_is_too_large_is_left_to_multislice():
     some = simulate(quartz(), SMALL, Tilt(max_points=1_000), KEV)
     assert some.extra(quartz())["fallback"].tolist() == some.fallback.tolist()
     thick = replace(SMALL, thickness=3_000.0)  # asks for more tilts than polynomials can be trusted with
-    assert Tilt().leaves(silicon(), protocol.zones(silicon(), thick)[0], thick, KEV)
+    for degree in (None, 2):
+        assert Tilt(degree=degree).leaves(silicon(), protocol.zones(silicon(), thick)[0], thick, KEV)
 
 
 def test_energies_in_any_order_give_the_same_values():
