@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.resources import files
 
 import pytest
 
 from sgexp.crystallography.library import material_name, records
-from sgexp.crystallography.library.references import COLLECTIONS, bibtex, escaped, reference
+from sgexp.crystallography.library.references import COLLECTIONS, LICENCES, bibtex, escaped, licence, reference
 from sgexp.errors import DataError
 
 
@@ -37,6 +38,17 @@ def test_the_export_has_balanced_entries_unique_keys_and_names_the_crystals():
     for entry in re.split(r"\n(?=@)", text):
         assert entry.rstrip().endswith("}")
         assert not re.search(r"(?<!\\)[&%#]", entry), entry
+
+
+def test_every_crystal_has_a_licence_and_its_publication_says_which():
+    assert set(LICENCES) == set(COLLECTIONS)
+    notice = files("sgexp.crystallography.library").joinpath("NOTICE").read_text(encoding="utf-8")
+    for word in LICENCES.values():
+        assert re.search(word.replace("-", "[- ]"), notice), word
+    assert licence("matbench-dielectric-2922") == "CC-BY-4.0" and licence("AB_cF8_225_a_b-KBr") == "BSD-3-Clause"
+    assert "note = {sgexp: BSD-3-Clause: AB\\_cF8\\_225\\_a\\_b}" in bibtex(["AB_cF8_225_a_b"])
+    with pytest.raises(DataError, match="no built-in crystal"):
+        licence("no-such-thing")
 
 
 def test_children_are_known_by_their_parent_and_strangers_by_none():

