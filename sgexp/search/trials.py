@@ -237,8 +237,9 @@ class Search(Sweep):
         super().close(job, state, reason)
 
     def write(self) -> None:
-        """Write the record, whole and atomically."""
-        record.write(self.path, self.aim, self.study, self.typed, self.importance)
+        """Write the record, whole and atomically; of two searches on one storage the later one has seen more."""
+        with self._alone():
+            record.write(self.path, self.aim, self.study, self.typed, self.importance)
 
     def sentence(self) -> str | None:
         """Return what is left undone, in one sentence, or None."""
