@@ -3,8 +3,33 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
+from pathlib import Path
+
+_HANDED_OUT = Path("/proc/sys/net/ipv4/ip_local_port_range")  # Linux; 32768 and more, elsewhere 49152 and more
 
 
 def available_cores() -> int:
     """Return the number of cores this process may use, which a scheduler may have made fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_port() -> int:
+    """Return a TCP port at which nobody listens on this machine, to be listened at by a process that starts later.
+
+    It is below those that the system hands out to who asks for any, as every outgoing connection does: one of these is
+    soon somebody else's. So are the first 25,000, which services and jobs of Slurm have (`SLURMEnvironment`).
+    """
+    try:
+        end = int(_HANDED_OUT.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        end = 32_768
+    low, high = (25_000, end) if end > 26_000 else (25_000, 32_768)
+    while True:
+        with socket.socket() as asking:
+            try:
+                asking.bind(("", port := random.SystemRandom().randrange(low, high)))
+            except OSError:  # somebody has it
+                continue
+            return port

@@ -1,13 +1,16 @@
-"""How many cores may be used is asked in one place, and is what the scheduler gives."""
+"""How many cores may be used is asked in one place, and is what the scheduler gives; so are ports."""
 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from sgexp.machine import free_port
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sgexp"
 
@@ -29,3 +32,17 @@ def test_no_room_counts_the_cores_itself():
     asks = ("cpu_count", "sched_getaffinity")
     asking = {path.name for path in PACKAGE.rglob("*.py") if any(word in path.read_text("utf-8") for word in asks)}
     assert asking == {"machine.py"}
+
+
+def test_a_free_port_is_none_that_a_connection_may_be_given_and_not_one_that_is_taken(monkeypatch):
+    handed_out = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(handed_out.read_text().split()[0]) if handed_out.exists() else 32_768
+    if first <= 26_000:
+        pytest.skip("this system hands out nearly all ports")
+    with socket.socket() as taken:
+        port = free_port()
+        taken.bind(("", port))
+        asked = iter([port, port, port - 1 if port > 25_000 else port + 1])
+        monkeypatch.setattr("random.SystemRandom.randrange", lambda *_: next(asked))
+        assert free_port() in (port - 1, port + 1)
+    assert 25_000 <= port < first

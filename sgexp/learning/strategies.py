@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from sgexp.console import interrupts_not_inherited
 from sgexp.learning import watching
+from sgexp.machine import free_port
 from sgexp.ranks import RUN_FOLDER
 
 # What DDP calls its copying of buffers before each step, since PyTorch 2.13 and before.
@@ -64,6 +65,7 @@ def _started(cluster: ClusterEnvironment, processes: int) -> list[subprocess.Pop
 
     Lightning would repeat the program that this process runs. In a job of submitit or joblib that is theirs, not ours.
     """
+    os.environ.setdefault("MASTER_PORT", str(free_port()))  # Lightning's own choice may be taken before it is used
     os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"] = cluster.main_address, str(cluster.main_port)
     os.environ["NODE_RANK"], os.environ["LOCAL_RANK"], os.environ["WORLD_SIZE"] = "0", "0", str(processes)
     command = [sys.executable, "-m", "sgexp"]

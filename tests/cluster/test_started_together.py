@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from sgexp.machine import free_port
+
 from ..commands import only_run
 from .conftest import TRAINING, assert_same_training
 
@@ -41,10 +43,7 @@ def test_jsrun_is_understood_by_its_environment(alone, tmp_path):
     """No LSF can be installed here: two processes get the variables and the rank file that jsrun gives."""
     host = socket.gethostname()
     (tmp_path / "rankfile").write_text(f"launch-node\n{host}\n{host}\n")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    lsf = {"LSB_JOBID": "4711", "LSB_DJOB_RANKFILE": str(tmp_path / "rankfile"), "MASTER_PORT": port}
+    lsf = {"LSB_JOBID": "4711", "LSB_DJOB_RANKFILE": str(tmp_path / "rankfile"), "MASTER_PORT": str(free_port())}
     started = [
         subprocess.Popen(
             [sys.executable, "-m", "sgexp", *ON_TWO],

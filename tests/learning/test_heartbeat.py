@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sgexp.machine import free_port
+
 
 @pytest.fixture
 def together():
@@ -15,9 +17,7 @@ def together():
     started = []
 
     def run(what, hangs=None):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
+        port = str(free_port())
         script = str(Path(__file__).with_name("together.py"))
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         both = [subprocess.Popen([sys.executable, script, rank, port, what], **pipes) for rank in "01"]
