@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -71,8 +72,18 @@ def command(*arguments: str, cwd: Path, **options: Any) -> Ended:
 
 
 def runs(cwd: Path) -> list[Path]:
-    """Return the run folders below ``cwd``, oldest first."""
-    return sorted((cwd / "outputs" / "train").glob("*"))
+    """Return the run folders below ``cwd``, oldest first.
+
+    Their names tell the second; which of two of one second is the older is told by what is written first, and once.
+    """
+
+    def made(folder: Path) -> tuple[str, float]:
+        try:
+            return folder.name[:19], (folder / "provenance.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return folder.name[:19], float("inf")
+
+    return sorted((cwd / "outputs" / "train").glob("*"), key=made)
 
 
 def only_run(cwd: Path) -> Path:
@@ -94,6 +105,46 @@ def wait_for(happened: Any, process: subprocess.Popen[str], seconds: float = 480
         assert process.poll() is None or happened(), f"ended too early: {process.communicate()}"
         assert time.monotonic() < until, "waited in vain"
         time.sleep(0.02)
+
+
+@contextmanager
+def held(pid: int) -> Iterator[None]:
+    """Hold a process still (SIGSTOP) while the body runs; what it was told meanwhile it hears after that."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until = time.monotonic() + 480.0
+        while (told := status(pid)) and told["State"][0] not in "TZ":  # one that waits for a disk stops after that
+            assert time.monotonic() < until, f"process {pid} does not stop: {told['State']}"
+            time.sleep(0.005)
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def has_heard(pid: int) -> bool:
+    """Say whether a signal has come to a process that is held; it may have ended it, or let it go on."""
+    told = status(pid)
+    return not told or int(told["ShdPnd"], 16) > 0 or not told["State"].startswith("T")
+
+
+def status(pid: int) -> dict[str, str]:
+    """Return what the system says of a process; {} where it is gone."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return {}
+    return dict(line.split(":\t", 1) for line in text.splitlines())
+
+
+def wait_for_all(process: subprocess.Popen[str], seconds: float = 240.0) -> None:
+    """Wait until nobody of a command's process group is left."""
+    until = time.monotonic() + seconds
+    with suppress(ProcessLookupError):
+        while time.monotonic() < until:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+        raise AssertionError(f"{seconds:.0f} s after its end processes of the command {process.args!r} are left")
 
 
 def read_until(words: str, process: subprocess.Popen[str], seconds: float = 480.0) -> str:

@@ -1,14 +1,12 @@
 """The queue of the local Slurm, as its own commands tell it."""
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ..commands import result
+from ..commands import has_heard, held, result
 
 
 def slurm_says(*words):
@@ -42,13 +40,8 @@ def held_in_training(begun) -> Iterator[Path]:
         return next((folder for folder in begun() if (folder / "metrics.csv").exists()), None)
 
     folder = wait_until(first, "a training", every=0.02)
-    pid = result(folder)["pid"]
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with held(result(folder)["pid"]):
         yield folder
-    finally:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -59,16 +52,6 @@ def no_starts() -> Iterator[None]:
         yield
     finally:
         slurm_says("scontrol", "update", "PartitionName=main", "State=UP")
-
-
-def has_heard(folder):
-    """Say whether a signal has come to the process of a run that is held; Slurm lets it go on for some of them."""
-    try:
-        text = (Path("/proc") / str(result(folder)["pid"]) / "status").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # it is at its end already
-        return True
-    told = dict(line.split(":\t", 1) for line in text.splitlines())
-    return int(told["ShdPnd"], 16) > 0 or not told["State"].startswith("T")
 
 
 @contextmanager
@@ -82,7 +65,7 @@ def warned_and_requeued(begun) -> Iterator[tuple[Path, str]]:
             job = result(folder)["slurm"][0]
             waiting.enter_context(no_starts())
             slurm_says("scancel", "--signal=USR1", job)  # what --signal=USR1@120 sends: to the processes, no script
-            wait_until(lambda: has_heard(folder), "the signal")
+            wait_until(lambda: has_heard(result(folder)["pid"]), "the signal")
         wait_until(lambda: details(job)["Restarts"] == "1", "a requeue")
         yield folder, job
 

@@ -5,13 +5,20 @@
 # Needs root and Debian's slurm-wlm and munge. Everything is written below DIR, but for munge's socket in /run/munge.
 set -euo pipefail
 
-# Ports of this cluster alone: several can live side by side.
+# Ports of this cluster alone: several can live side by side. Below those that the system hands out to whoever asks for
+# any, since it is a moment until the daemons listen at them.
 ports() {
     python3 - "$1" <<'PYTHON'
-import socket, sys
-held = [socket.socket() for _ in range(int(sys.argv[1]))]
-for each in held:
-    each.bind(("127.0.0.1", 0))
+import random, socket, sys
+first = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0])
+held = []
+while len(held) < int(sys.argv[1]):
+    each = socket.socket()
+    try:
+        each.bind(("", random.randrange(25_000, first if first > 26_000 else 32_768)))
+    except OSError:  # somebody has it
+        continue
+    held.append(each)
 print(*(each.getsockname()[1] for each in held))
 PYTHON
 }
@@ -22,6 +29,9 @@ start() {
     host=$(hostname -s)
     memory=$(awk -v nodes="$nodes" '/MemTotal/ {print int($2 / 1024 / nodes * 0.9)}' /proc/meminfo)
     read -r -a port <<<"$(ports $((nodes + 1)))"
+    # Jobs of several processes meet at port 15000 + the last four digits of their number: clusters count from elsewhere.
+    # A job that is requeued begins again cred_expire later. By then its first srun must have given its step up, which
+    # takes KillWait and two seconds: it would end the step of that number, which is the new one.
     cat >"$dir/slurm.conf" <<CONF
 ClusterName=local
 SlurmctldHost=$host(127.0.0.1)
@@ -30,6 +40,8 @@ SlurmUser=root
 AuthType=auth/munge
 AuthInfo=cred_expire=15
 KillWait=10
+MinJobAge=3600
+FirstJobId=$((RANDOM % 9000 + 1))
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -87,7 +99,12 @@ stop() {
     done
     if [ -f /run/munge/slurm_local.started ] && ! pgrep -x slurmctld >/dev/null; then
         rm /run/munge/slurm_local.started
-        kill "$(cat /run/munge/munged.pid)" 2>/dev/null || true
+        file=$(cat /run/munge/munged.pid)
+        kill "$file" 2>/dev/null || true
+        for _ in $(seq 40); do # who starts next asks whether there is one
+            if ! kill -0 "$file" 2>/dev/null; then break; fi
+            sleep 0.25
+        done
     fi
 }
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ..commands import command, only_run, result, runs
+from ..commands import command, has_heard, only_run, result, runs
 from ..wandb_record import segments
-from .queue import details, has_heard, held_in_training, slurm_says, wait_until, wait_until_empty, warned_and_requeued
+from .queue import details, held_in_training, slurm_says, wait_until, wait_until_empty, warned_and_requeued
 
 SUBMIT = ("task=submit", "task.submit=true", "task.cpus=1", "task.time=00:10:00")
 TRAINING = (
@@ -57,7 +57,7 @@ def test_a_job_that_is_cancelled_keeps_what_it_has_and_does_not_come_back(slurm,
     job = submitted("logger=wandb", cwd=tmp_path)
     with held_in_training(lambda: runs(tmp_path)) as folder:
         slurm_says("scancel", job)  # all processes of the job hear SIGTERM, wandb's service too
-        wait_until(lambda: has_heard(folder), "the signal")
+        wait_until(lambda: has_heard(result(folder)["pid"]), "the signal")
     wait_until_empty()
     assert only_run(tmp_path) == folder
     assert details(job)["JobState"] == "CANCELLED" and details(job)["Restarts"] == "0"
@@ -97,10 +97,11 @@ def test_a_node_that_is_lost_ends_the_job_with_one_message_and_it_starts_again(s
 def offspring(job, node):
     """Return the processes of a job on a node: Slurm's own for the step, and what it has started."""
     found, parents = [], set()
+    words = (f"SLURM_JOB_ID={job}", f"SLURMD_NODENAME={node}", f"SLURM_CONF={os.environ['SLURM_CONF']}")
+    asked = {word.encode() for word in words}
     for path in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            words = path.read_bytes().split(b"\0")
-            if f"SLURM_JOB_ID={job}".encode() in words and f"SLURMD_NODENAME={node}".encode() in words:
+            if asked <= {*path.read_bytes().split(b"\0")}:
                 parents.add(int((path.parent / "stat").read_text().rpartition(")")[2].split()[1]))
                 found.append(int(path.parent.name))
     return [*(parents - {*found}), *found]
