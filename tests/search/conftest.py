@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ..commands import command, start
+from ..commands import command, runs, start
 
 SCORED_JOBS = Path(__file__).parent / "scored_jobs"
 SPACE = ("optimizer.lr=tag(log,interval(1e-4,1e-1))", "model.width=range(8,33,8)")
@@ -51,7 +51,7 @@ class Searches:
         return self.record["trials"]
 
     def runs(self):
-        return sorted(self.cwd.glob("outputs/train/*"))
+        return runs(self.cwd)
 
     def results(self):
         return [json.loads((folder / "result.json").read_text()) for folder in self.runs()]

@@ -1,10 +1,11 @@
 """A real training that learns nothing is pruned by what another reached on validation, and says so."""
 
 import json
+from contextlib import suppress
 
 import pytest
 
-from ..commands import command, result, runs
+from ..commands import end, has_heard, held, result, runs, start, wait_for
 
 WORDS = (
     *("size=tiny", "trainer.accelerator=cpu", "trainer.epochs=12", "trainer.epoch_draws=300", "trainer.batch_size=30"),
@@ -16,7 +17,17 @@ WORDS = (
 @pytest.mark.slow
 def test_a_training_that_learns_nothing_is_pruned_and_one_that_learns_is_not(tmp_path):
     space = "optimizer.lr=0.004,1e-9"
-    ended = command("-m", "hydra/sweeper=optuna", *WORDS, space, cwd=tmp_path)
+    process = start("-m", "hydra/sweeper=optuna", *WORDS, space, cwd=tmp_path)
+
+    def idling():
+        """Return the second training at its second epoch: what is pruned is looked at once a second."""
+        found = [folder / "metrics.csv" for folder in runs(tmp_path)[1:]]
+        return [path.parent for path in found if path.exists() and len(path.read_text().splitlines()) > 2]
+
+    wait_for(idling, process)
+    with suppress(ProcessLookupError), held(pid := result(idling()[0])["pid"]):
+        wait_for(lambda: has_heard(pid), process)
+    ended = end(process)
     assert ended.code == 0, ended.out + ended.err
     (path,) = tmp_path.glob("outputs/sweeps/*/search.json")
     trials = {float(trial["params"]["optimizer.lr"]): trial for trial in json.loads(path.read_text())["trials"]}

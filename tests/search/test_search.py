@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import time
 
 import optuna
+import psutil
 import pytest
 import yaml
 from optuna.trial import TrialState
@@ -126,8 +128,13 @@ def test_a_killed_search_gives_its_running_trials_back(searches):
     process = searches.start(*words, "launcher.jobs=2")
     wait_for(lambda: len(list(searches.cwd.glob("outputs/train/*/metrics.csv"))) == 2, process)
     wait_for(lambda: all(trial["state"] == "running" for trial in searches.trials()), process)
+    pids = [record["pid"] for record in searches.results()]
     os.kill(process.pid, signal.SIGKILL)
     end(process)
+    until = time.monotonic() + 120  # were they told to go on before they notice, they would be at their end
+    while any(psutil.pid_exists(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert [record["status"] for record in searches.results()] == ["interrupted"] * 2
     go_on.touch()
     again = searches.run(*words, "launcher.jobs=2")
     assert again.code == 0, again.out + again.err
@@ -163,12 +170,14 @@ def test_a_failed_job_is_a_failed_trial_and_the_others_go_on(searches):
 
 
 def test_pruned_runs_say_so_and_end_early(searches):
+    never = f"task.waits_for={searches.cwd / 'never'}"  # no trial but the first, the best, comes to an end by itself
     words = ("search.trials=5", "search.pruner=median", "search.pruner_startup=1", "search.pruner_epochs=2",
-             "search.sampler=grid", "trainer.epochs=40", "task.seconds=0.1")  # fmt: skip
+             "search.sampler=grid", "search.seed=4", "trainer.epochs=40", "task.waits_from=2", never)  # fmt: skip
     ended = searches.run(*words, space=("optimizer.lr=1e-2,1e-3,1e-5,1e-6,1e-7",))
     assert ended.code == 0, ended.out + ended.err
     pruned = [trial for trial in searches.trials() if trial["state"] == "pruned"]
-    assert pruned and "pruned after" in ended.out
+    assert searches.trials()[0]["params"] == {"optimizer.lr": "0.01"} and searches.trials()[0]["state"] == "finished"
+    assert len(pruned) == 4 and "pruned after" in ended.out
     for trial in pruned:
         folder = searches.cwd / "outputs" / "train" / trial["run"]
         record = json.loads((folder / "result.json").read_text())
