@@ -20,7 +20,7 @@ def test_ctrl_c_waits_until_processes_are_started_whatever_thread_hears_it():
     try:
         with pytest.raises(KeyboardInterrupt), interrupts_not_inherited():
             signal.pthread_kill(other.ident, signal.SIGINT)
-            started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]))
+            started.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1200)"]))
             time.sleep(0.2)
             started[0].send_signal(signal.SIGINT)
             time.sleep(0.2)

@@ -118,7 +118,7 @@ def test_a_killed_run_reads_as_interrupted_and_can_go_on(tmp_path):
     code = (
         "import sys, os, time; from pathlib import Path; from sgexp.runs import RunFolder\n"
         "run = RunFolder.create(Path(sys.argv[1]), 'train', None, {})\n"
-        "with run.recording(): print(run.folder, flush=True); time.sleep(60)"
+        "with run.recording(): print(run.folder, flush=True); time.sleep(1200)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     folder = process.stdout.readline().strip()

@@ -42,9 +42,10 @@ def life(cwd, stop=""):
 
 
 def moments(cwd):
-    """Return the logged moments, a list of words each."""
+    """Return the logged moments, a list of words each; of a line that is being written nothing yet."""
     path = cwd / "moments.txt"
-    return [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+    whole, _, _ = (path.read_text() if path.exists() else "").rpartition("\n")
+    return [line.split() for line in whole.splitlines()]
 
 
 def killed(cwd, stop):

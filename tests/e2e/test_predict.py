@@ -18,7 +18,7 @@ from sgexp.crystallography.groups import space_group
 from sgexp.evaluation.calibration import fit_temperature
 from sgexp.evaluation.predictions import Predictions
 
-from ..commands import command, end, result, start, wait_for
+from ..commands import caught, command, end, result, start, wait_for
 
 
 def predicted(cwd):
@@ -194,14 +194,18 @@ def test_differences_with_a_number_for_every_crystal_do_not_become_a_note_each(t
 def test_ctrl_c_keeps_what_was_named(tiny_run, tmp_path):
     many = np.random.default_rng(0).random((20_000, 1, 32, 32), dtype=np.float32)
     np.save(tmp_path / "many.npy", many)
-    process = start("task=predict", f"run={tiny_run[0]}", f"input={tmp_path / 'many.npy'}", cwd=tmp_path)
-    answers = tmp_path / "outputs" / "predict"
-    wait_for(lambda: any(path.stat().st_size > 20_000 for path in answers.glob("*/predictions.csv")), process)
-    os.killpg(process.pid, signal.SIGINT)
-    ended = end(process)
+
+    def interrupt(cwd):
+        process = start("task=predict", f"run={tiny_run[0]}", f"input={tmp_path / 'many.npy'}", cwd=cwd)
+        answers = cwd / "outputs" / "predict"
+        wait_for(lambda: any(path.stat().st_size > 20_000 for path in answers.glob("*/predictions.csv")), process)
+        os.killpg(process.pid, signal.SIGINT)
+        ended = end(process)
+        named = len(table(predicted(cwd) / "predictions.csv"))
+        return None if named == 20_000 else (predicted(cwd), ended, named)
+
+    folder, ended, named = caught(interrupt, tmp_path)
     assert ended.code == 130 and "predictions.csv" in ended.sentence and "interrupted after" in ended.sentence
-    folder = predicted(tmp_path)
-    named = len(table(folder / "predictions.csv"))
     assert 100 <= named < 20_000 and f"{named:,} crystals" in ended.sentence
     entries = json.loads((folder / "predictions.json").read_text())
     assert len(entries["crystals"]) == named

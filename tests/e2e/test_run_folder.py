@@ -128,7 +128,7 @@ def test_result_json_tells_all(tiny_run):
     assert record["seed"] == 1 and record["set_aside"] == 0 and record["stamps"] == []
     assert len(record["config_hash"]) == 8 and folder.name.endswith(record["config_hash"])
     assert len(record["data_fingerprint"]) == 32
-    assert 0 < record["wall_seconds"] < 300 and 50 < record["peak_memory_mb"] < 4096
+    assert 0 < record["wall_seconds"] < 1200 and 50 < record["peak_memory_mb"] < 4096
     names = {"top1", "top5", "balanced_accuracy", "macro_f1", "crystal_system", "laue_class", "point_group"}
     names |= {"merged_219", "worst10_recall", "ece"}
     assert set(record["metrics"]) == {"validation", "test_material", "test_family"}

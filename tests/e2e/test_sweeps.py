@@ -2,10 +2,11 @@
 
 import os
 import signal
+from contextlib import suppress
 
 import pytest
 
-from ..commands import command, end, result, runs, start, wait_for
+from ..commands import caught, command, end, result, runs, start, wait_for
 
 EPOCHS = 30
 
@@ -25,45 +26,46 @@ def words(tmp_path):
     return ("-m", "--config-dir", str(tmp_path / "conf"), *tiny, "experiment=one,two,broken")
 
 
+def training(cwd):
+    """Return the run folders that have begun to train, by their seed; others may have no result.json yet."""
+    return {result(folder)["seed"]: folder for folder in runs(cwd) if (folder / "metrics.csv").exists()}
+
+
 def rows_of(cwd):
     """Return the number of epochs done in each run folder that has begun to train, by its seed."""
-    return {
-        result(folder)["seed"]: len((folder / "metrics.csv").read_text().splitlines()) - 1
-        for folder in runs(cwd)
-        if (folder / "metrics.csv").exists()
-    }
-
-
-def signal_seed(seed, number, cwd):
-    (pid,) = [result(folder)["pid"] for folder in runs(cwd) if result(folder)["seed"] == seed]
-    os.kill(pid, number)
+    return {seed: len((folder / "metrics.csv").read_text().splitlines()) - 1 for seed, folder in training(cwd).items()}
 
 
 @pytest.mark.slow
 def test_a_crash_a_kill_and_ctrl_c_of_one_job_are_told_and_the_sweep_goes_on(words, tmp_path):
-    process = start(*words, cwd=tmp_path)
-    signals = {1: signal.SIGKILL, 2: signal.SIGINT}
+    def disturb(cwd):
+        process = start(*words, cwd=cwd)
+        signals = {1: signal.SIGKILL, 2: signal.SIGINT}
 
-    def sent():
-        """Send each its signal at its second epoch, whichever comes to that first; say whether both were sent."""
-        done = rows_of(tmp_path)
-        for seed in [seed for seed in signals if done.get(seed, 0) >= 2]:
-            signal_seed(seed, signals.pop(seed), tmp_path)
-        return not signals
+        def sent():
+            """Send each its signal at its second epoch, whichever comes to that first; say whether both were sent."""
+            done = rows_of(cwd)
+            for seed in [seed for seed in signals if done.get(seed, 0) >= 2]:
+                with suppress(ProcessLookupError):  # it was at its end before that
+                    os.kill(result(training(cwd)[seed])["pid"], signals.pop(seed))
+            return not signals
 
-    wait_for(sent, process)
-    ended = end(process)
+        wait_for(sent, process)
+        ended = end(process)
+        return None if EPOCHS in rows_of(cwd).values() else (cwd, ended)
+
+    cwd, ended = caught(disturb, tmp_path)
     assert ended.code == 1, ended.out
     lines = {number: [line for line in ended.out.splitlines() if line.startswith(f"job {number} ")] for number in "123"}
     assert "interrupted" in lines["1"][1] and "SIGKILL" in lines["1"][1]
     assert "interrupted" in lines["2"][1] and "by Ctrl-C" in lines["2"][1]
     assert "failed" in lines["3"][1] and "nowhere" in lines["3"][1]
     assert "0 of 3 jobs are finished; job 3 failed" in ended.sentence and "jobs 1, 2 interrupted" in ended.sentence
-    trained = [folder for folder in runs(tmp_path) if (folder / "metrics.csv").exists()]
+    trained = training(cwd).values()
 
-    again = command(*words, cwd=tmp_path)
+    again = command(*words, cwd=cwd)
     assert again.code == 1
     assert "2 of 3 jobs are finished; job 3 failed" in again.sentence
     assert "Means over seeds" in again.out
     assert [result(folder)["status"] for folder in trained] == ["finished"] * 2
-    assert rows_of(tmp_path) == {1: EPOCHS, 2: EPOCHS}
+    assert rows_of(cwd) == {1: EPOCHS, 2: EPOCHS}

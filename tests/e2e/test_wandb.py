@@ -12,7 +12,7 @@ import pytest
 import yaml
 from sklearn.metrics import confusion_matrix, recall_score
 
-from ..commands import caught, command, end, only_run, result, runs, start, wait_for
+from ..commands import caught, command, end, held, only_run, result, runs, start, wait_for
 from ..wandb_record import segments
 
 TINY = ("size=tiny", "trainer.epochs=3")
@@ -203,15 +203,21 @@ def test_jobs_in_one_process_have_a_run_each_and_fail_alone(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_outlives_the_service_that_records_it_and_tells_the_next_one_all(tmp_path):
-    process = start("size=tiny", "trainer.epochs=40", "callbacks.progress=false", cwd=tmp_path)
-    history = tmp_path / "outputs" / "train"
-    wait_for(lambda: any(len(path.read_text().splitlines()) > 1 for path in history.glob("*/metrics.csv")), process)
-    (service,) = (child for child in psutil.Process(process.pid).children() if "wandb-core" in child.name())
-    service.kill()
-    ended = end(process)
+    def lose_the_service(cwd):
+        process = start("size=tiny", "trainer.epochs=40", "callbacks.progress=false", cwd=cwd)
+        history = cwd / "outputs" / "train"
+        wait_for(lambda: any(len(path.read_text().splitlines()) > 1 for path in history.glob("*/metrics.csv")), process)
+        with held(process.pid):
+            services = [child for child in psutil.Process(process.pid).children() if "wandb-core" in child.name()]
+            for service in services:
+                service.kill()
+            missed = len(services) != 1 or len(rows(only_run(cwd))) == 40
+        ended = end(process)
+        return None if missed else (only_run(cwd), ended)
+
+    folder, ended = caught(lose_the_service, tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert ended.words.count("W&B recorded offline") == 1 and "records no more" not in ended.words
-    folder = only_run(tmp_path)
     first, second = segments(folder)
     assert first.exit_code is None and second.exit_code == 0
     assert len(rows(folder)) == 40 and logged(second) == rows(folder)

@@ -75,10 +75,11 @@ def test_ctrl_c_loses_nothing_and_the_command_goes_on(runs, tmp_path):
     outputs, folder = runs
     for name in ("two", "three"):
         shutil.copytree(folder, folder.with_name(name), symlinks=True)
-    with serving() as server:
+    with serving(holds_after=1) as server:
         process = start("task=sync", cwd=tmp_path, env=server.environment)
         wait_for(lambda: sync.find(outputs)[2] == 1, process)
         os.killpg(process.pid, signal.SIGINT)
+        server.goes_on.set()
         ended = end(process)
         assert ended.code == 130 and "the same command goes on" in ended.err
         assert 1 <= sync.find(outputs)[2] < 3

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 
@@ -15,13 +15,14 @@ class Server(ThreadingHTTPServer):
     """Keeps what it was sent: ``rows`` of the history, ``exit_codes``, names of ``artifacts`` and uploaded ``files``.
 
     ``refuses``: None, or "key" (401 to everything), or "history" (404, as for a deleted run).
+    ``holds_after``: when so many runs are whole, it answers to the history of the next when ``goes_on`` is set.
     """
 
     daemon_threads = True
 
-    def __init__(self, refuses: str | None) -> None:
+    def __init__(self, refuses: str | None, holds_after: int | None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.refuses = refuses
+        self.refuses, self.holds_after, self.goes_on = refuses, holds_after, Event()
         self.rows: list[dict[str, Any]] = []
         self.exit_codes: list[int] = []
         self.artifacts: set[str] = set()
@@ -64,6 +65,8 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(404, {"error": "run deleted"})
         else:
             if "file_stream" in self.path:
+                if len(self.server.exit_codes) == self.server.holds_after:
+                    self.server.goes_on.wait(600)
                 self._take(json.loads(sent))
             self._answer(200, {"exitcode": None, "limits": {}})
 
@@ -100,9 +103,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(refuses: str | None = None) -> Iterator[Server]:
+def serving(refuses: str | None = None, holds_after: int | None = None) -> Iterator[Server]:
     """Serve while the body runs."""
-    server = Server(refuses)
+    server = Server(refuses, holds_after)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server
