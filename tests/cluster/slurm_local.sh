@@ -87,7 +87,7 @@ CONF
 }
 
 stop() {
-    local file
+    local file daemon
     exec 9>/run/munge/slurm_local.lock
     flock 9
     for file in "$1"/slurmd.*.pid "$1"/slurmctld.pid; do
@@ -99,10 +99,10 @@ stop() {
     done
     if [ -f /run/munge/slurm_local.started ] && ! pgrep -x slurmctld >/dev/null; then
         rm /run/munge/slurm_local.started
-        file=$(cat /run/munge/munged.pid)
-        kill "$file" 2>/dev/null || true
+        daemon=$(cat /run/munge/munged.pid)
+        kill "$daemon" 2>/dev/null || true
         for _ in $(seq 40); do # who starts next asks whether there is one
-            if ! kill -0 "$file" 2>/dev/null; then break; fi
+            if ! kill -0 "$daemon" 2>/dev/null; then break; fi
             sleep 0.25
         done
     fi

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 
-def wait_for_file(name, seconds=300.0):
+def wait_for_file(name, seconds=1200.0):
     """Wait until a file is there: the test makes it when it has seen, or done, what must come before."""
     path, until = Path(name), time.monotonic() + seconds
     while not path.exists():
