@@ -15,8 +15,12 @@ def slurm_says(*words):
 
 
 def details(job):
-    """Return what Slurm knows of a job (some minutes after its end, too)."""
-    words = slurm_says("scontrol", "--oneliner", "show", "job", str(job)).split()
+    """Return what Slurm knows of a job (for an hour after its end, too).
+
+    The last task of an array has the array's own number, at which Slurm tells of all its tasks.
+    """
+    told = slurm_says("scontrol", "--oneliner", "show", "job", str(job)).splitlines()
+    (words,) = (line.split() for line in told if line.startswith(f"JobId={job} "))
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 
