@@ -49,7 +49,7 @@ def test_a_ladder_leaves_a_curve_of_both_tests(trained):
 
 
 @pytest.mark.slow
-def test_an_archive_describes_every_file_to_people_and_machines(trained):
+def test_an_archive_describes_every_file_to_people_and_machines(trained, tmp_path):
     done = command("task=export", *WORDS[:2], "task.folder=archive", "task.url=https://doi.org/10.5281/x", cwd=trained)
     assert done.code == 0, done.err
     folder = trained / "archive"
@@ -75,7 +75,7 @@ def test_an_archive_describes_every_file_to_people_and_machines(trained):
     assert "10.5281/x" in sheet and "{{" not in sheet
     assert json.loads((folder / "recipe.json").read_text())["simulation"]["thickness"] == 100.0
     # what was written can be trained on as it is, with the same parts
-    again = command("dataset=smc19", "dataset.root=archive/data", "split=cbed230", *TINY, "name=again", cwd=trained)
+    again = command("dataset=smc19", f"dataset.root={folder / 'data'}", "split=cbed230", *TINY, cwd=tmp_path)
     assert again.code == 0, again.err
     assert f"split train {TRAINED}" in again.words
     refused = command("task=export", *WORDS[:2], "task.folder=archive", cwd=trained)

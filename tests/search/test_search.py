@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -78,8 +79,8 @@ def test_the_best_trial_is_an_experiment_file_that_composes_to_the_same_run(sear
     assert "experiment=best_trial" in ended.out and "does not say all" not in ended.out
 
 
-def test_the_same_line_again_runs_nothing_and_more_trials_go_on(searched):
-    searches, _ = searched
+def test_the_same_line_again_runs_nothing_and_more_trials_go_on(searched, searches):
+    shutil.copytree(searched[0].cwd, searches.cwd, dirs_exist_ok=True)
     before = params(searches)
     again = searches.run("search.trials=6", "search.startup=3")
     assert again.code == 0 and "6 finished before; 0 to run" in again.out
