@@ -80,6 +80,7 @@ def test_a_node_that_is_lost_ends_the_job_with_one_message_and_it_starts_again(s
     try:
         wait_until(lambda: result(folder)["status"] == "interrupted", "the end of the run")
         wait_until(lambda: details(job)["JobState"] != "RUNNING", "the end of the job")
+        wait_until(lambda: "job requeued" in log(tmp_path), "word of it")  # said when Slurm has been asked
     finally:
         for pid in silent[1:]:
             with suppress(ProcessLookupError):
