@@ -1,7 +1,7 @@
 """scikit-learn's random forest, of which one tree is in memory at a time.
 
 A tree that tells K classes apart holds K numbers at each of its nodes. For SMC-19's 148,006 samples of 200 groups that
-is 0.4 GB a tree with leaves of one sample, and a forest of a hundred trees would not fit into any usual memory.
+is up to 0.4 GB a tree, where leaves hold one sample, and a forest of a hundred would not fit into any usual memory.
 """
 
 from __future__ import annotations

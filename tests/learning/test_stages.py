@@ -242,10 +242,15 @@ def test_every_choice_of_a_stage_is_built_and_says_its_name():
         (["loss=ldam", "stage=drw"], ["loss and stage"]),
         (["loss=ldam", "stage=crt"], []),
         (["loss=focal", "sampler=random_over"], []),
+        (["mixing=remix", "sampler=sqrt"], ["mixing on top of sampler"]),
+        (["mixing=cmo", "loss=ldam", "stage=drw"], ["loss and stage", "mixing on top of loss and stage"]),
+        (["mixing=cmo"], []),
+        (["mixing=mixup", "sampler=sqrt"], []),
         ([], []),
     ],
 )
 def test_what_corrects_twice_is_told_in_one_sentence(choices, sentences):
     said = corrected_twice(Composer().check(choices))
-    assert [text.split(" both")[0] for text in said] == sentences
+    short = [text.split(" both")[0].split(":")[0].replace(" treats the imbalance", "") for text in said]
+    assert short == sentences
     assert all(text.count(".") == 1 for text in said)
