@@ -85,6 +85,8 @@ LATER: dict[str, tuple[str, ...]] = {
     "adasyn": ("sampler=adasyn",),
     "cluster_centroids": ("sampler=cluster_centroids",),
     "hierarchical": ("head=hierarchical",),
+    "random_under_fresh": ("sampler=random_under", "sampler.fresh=true"),
+    "smote_fresh": ("sampler=smote", "sampler.fresh=true"),
 }
 QUICK = ("size=tiny", "trainer.epochs=1", "trainer.epoch_draws=40", "evaluation.resamples=100")
 FIGURES = ("top1", "top5", "balanced_accuracy", "macro_f1")

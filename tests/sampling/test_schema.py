@@ -41,7 +41,7 @@ def test_every_schema_has_its_file():
 @pytest.mark.parametrize("schema", GROUPS["sampler"], ids=lambda schema: schema.__name__)
 def test_whoever_measures_or_mixes_can_be_told_in_what_and_whoever_draws_at_random_to_draw_anew(schema):
     names = {field.name for field in fields(schema)}
-    sampler = build(schema(**({"rare": "keep"} if "rare" in names else {})))
+    sampler = build(schema(**{name: value for name, value in {"rare": "keep", "trees": 5}.items() if name in names}))
     labels = np.repeat([1, 2, 3], [30, 12, 6])
     features = np.random.default_rng(0).normal(size=(48, 3))
     plans = [sampler.plan(labels, np.arange(48) // 2, features, seed) for seed in range(3)]
