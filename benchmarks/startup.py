@@ -64,9 +64,10 @@ def child(begun: float, overrides: list[str]) -> None:
 
     def watched(config):
         mark("config")
-        import pytorch_lightning as pl
+        from sgexp.machine import imported
 
-        from sgexp.tasks import train as story
+        story = imported("sgexp.tasks.train")
+        import pytorch_lightning as pl
 
         mark("imports")
         for name, stage in (("prepare_data", "data"), ("make_plan", "plan"), ("make_trainer", "network")):

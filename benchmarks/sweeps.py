@@ -25,13 +25,13 @@ TINY = ("size=tiny", "trainer.epochs=1", "logger=none")
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two jobs, one round: to see whether it runs")
+    parser.add_argument("--quick", action="store_true", help="one job, one round: to see whether it runs")
     parser.add_argument("--jobs", type=int, default=20, help="jobs of the sweep (default 20)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds; the medians count (default 3)")
     parser.add_argument("--together", type=int, nargs="*", default=[1, 2], help="launcher.jobs to try (default 1 2)")
     options = parser.parse_args()
     if options.quick:
-        options.jobs, options.rounds, options.together = 2, 1, [1]
+        options.jobs, options.rounds, options.together = 1, 1, [1]
     print(machine("torch", "hydra-core"))
     with tempfile.TemporaryDirectory() as folder:
         measure(Path(folder), options.jobs, options.rounds, options.together)

@@ -7,7 +7,6 @@ some in processes of their own.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import os
 import traceback
@@ -22,6 +21,7 @@ from sgexp.composition import Composer, check_hydra, job_overrides, name_of
 from sgexp.config import Config, check
 from sgexp.console import console, interrupts_later, progress
 from sgexp.errors import ConfigError, Preempted, ProcessLost, UserError
+from sgexp.machine import imported
 from sgexp.ranks import tell
 from sgexp.requeue import of_submitit
 from sgexp.run_config import resumed, settled
@@ -116,7 +116,7 @@ def dispatch(config: Config) -> Any:
     """Import the task that was asked for and call it with the typed config."""
     module, _, function = type(config.task).target.rpartition(".")
     with interrupts_later():
-        task = getattr(importlib.import_module(module), function)
+        task = getattr(imported(module), function)
     return task(config)
 
 

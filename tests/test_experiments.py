@@ -144,7 +144,7 @@ def test_each_says_its_source_what_was_reached_and_what_differs():
         assert name == "best" or ("\n# Reached there: " in text and "\n# NOT the same: " in text), name
 
 
-FEW = ("size=tiny", "trainer.limit_batches=1", "trainer.batch_size=8", "trainer.epochs=2", "logger=none")
+FEW = ("size=tiny", "trainer.limit_batches=1", "trainer.batch_size=4", "trainer.epochs=2", "logger=none")
 QUIET = ("evaluation.baselines=[]", "evaluation.resamples=100", "callbacks.progress=false", "report=default")
 
 

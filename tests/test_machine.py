@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sgexp.machine import free_port
+from sgexp.machine import free_port, imported
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sgexp"
 
@@ -46,3 +47,19 @@ def test_a_free_port_is_none_that_a_connection_may_be_given_and_not_one_that_is_
         monkeypatch.setattr("random.SystemRandom.randrange", lambda *_: next(asked))
         assert free_port() in (port - 1, port + 1)
     assert 25_000 <= port < first
+
+
+def test_nothing_is_collected_while_a_module_is_imported_and_all_goes_on_after_that(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sgexp_heavy.py").write_text("import gc\ncollecting = gc.isenabled()\n")
+    (tmp_path / "sgexp_broken.py").write_text("raise ValueError\n")
+    try:
+        module = imported("sgexp_heavy")
+        assert not module.collecting and gc.isenabled() and gc.get_freeze_count() > 0
+        assert imported("sgexp_heavy") is module
+        with pytest.raises(ValueError):
+            imported("sgexp_broken")
+        assert gc.isenabled()
+    finally:
+        gc.unfreeze()
+        sys.modules.pop("sgexp_heavy", None)

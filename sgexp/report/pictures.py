@@ -10,6 +10,7 @@ import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
+from matplotlib.collections import PolyCollection
 
 from sgexp.crystallography.groups import CRYSTAL_SYSTEMS, crystal_system_of, space_group
 
@@ -33,12 +34,13 @@ def class_distribution(counts: Mapping[str, np.ndarray], path: Path) -> None:
 
     ``counts`` maps train, drawn, validation, test_material and test_family to arrays of length 231, indexed by group.
     """
-    figure, (upper, lower) = plt.subplots(
-        2, 1, figsize=(14, 7), sharex=True, height_ratios=(3, 2), layout="constrained"
-    )
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(14, 7), sharex=True, height_ratios=(3, 2))
+    figure.subplots_adjust(left=0.052, right=0.992, bottom=0.075, top=0.9, hspace=0.06)  # a layout engine draws twice
     groups = np.arange(1, 231)
     train, drawn = counts["train"][1:], counts["drawn"][1:]
-    upper.bar(groups, train, width=0.9, color=COLOURS["train"], label=f"train ({train.sum():,})")
+    corners = np.array([(-0.45, 0), (-0.45, 1), (0.45, 1), (0.45, 0)])
+    bars = [(group, 0.5) + corners * (1, count - 0.5) for group, count in zip(groups, train, strict=True) if count]
+    upper.add_collection(PolyCollection(bars, color=COLOURS["train"], lw=0, label=f"train ({train.sum():,})"))
     label = f"as drawn in one epoch ({drawn.sum():,})"
     upper.step(groups, np.where(drawn > 0, drawn, np.nan), where="mid", color=COLOURS["drawn"], lw=1.8, label=label)
     for offset, part in ((-0.3, "validation"), (0.0, "test_material"), (0.3, "test_family")):
@@ -88,23 +90,26 @@ def examples(
     the prediction, ``names`` (B,) what to call each crystal.
     """
     n, n_patterns = patterns_BCHW.shape[:2]
-    columns = 4
+    columns, wide, high, gap = 4, 3.9, 1.75, 0.06  # inches, as all lengths here
     rows = max(1, -(-n // columns))
-    figure = plt.figure(figsize=(3.9 * columns, 1.75 * rows + 0.3), layout="constrained", facecolor="white")
-    grid = figure.subfigures(rows, columns, squeeze=False)
-    for cell, subfigure in enumerate(grid.flat):
-        if cell >= n:
-            continue
-        axes = subfigure.subplots(1, n_patterns, squeeze=False)[0]
-        for pattern, axis in zip(patterns_BCHW[cell], axes, strict=True):
-            axis.imshow(pattern, cmap="inferno", interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-            axis.spines[:].set_visible(False)
+    side = min(1.25, (wide - 0.15) / n_patterns - gap)
+    figure = plt.figure(figsize=(wide * columns, high * rows + 0.1), facecolor="white")
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))  # all in one: a picture of 8 stacks in a third of the time
+    axes.set_axis_off()
+    for cell in range(n):
+        row, column = divmod(cell, columns)
+        middle, top_edge = wide * (column + 0.5), high * (rows - row) - 0.36
+        left = middle - (n_patterns * (side + gap) - gap) / 2
+        for pattern in patterns_BCHW[cell]:
+            extent = (left, left + side, top_edge - side, top_edge)
+            axes.imshow(pattern, cmap="inferno", interpolation="nearest", extent=extent, aspect="auto")
+            left += side + gap
         right = true[cell] == top[cell]
         verdict = "right" if right else f"predicted {_label(top[cell])}"
         title = f"{_plain(names[cell])}: {_label(true[cell])}\n{verdict}, p = {probability[cell]:.2f}"
-        subfigure.suptitle(title, fontsize=9.5, color="#00704F" if right else "#B8430A")
+        colour = "#00704F" if right else "#B8430A"
+        axes.text(middle, top_edge + 0.04, title, fontsize=9.5, color=colour, ha="center", va="bottom")
+    axes.set(xlim=(0, wide * columns), ylim=(0, high * rows + 0.1))
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ..commands import wait_for
+from ..commands import TINY, result, runs, wait_for
 
 
 def start(*arguments, cwd):
@@ -31,21 +31,25 @@ def command(*arguments, cwd):
     return process.returncode, out, err
 
 
-def test_a_single_job_leaves_nothing_of_hydras_behind(tmp_path):
-    code, _, err = command("task=validate", cwd=tmp_path)
-    assert code == 0, err
-    assert not list(tmp_path.iterdir())
+def test_a_single_job_leaves_nothing_of_hydras_behind(tiny_run):
+    folder, _ = tiny_run
+    cwd = folder.parents[2]
+    assert [path.name for path in cwd.iterdir()] == ["outputs"]
+    assert [path.name for path in (cwd / "outputs").iterdir()] == ["train"]
+    assert [path.name for path in (cwd / "outputs" / "train").iterdir()] == [folder.name]
+    assert not [path for path in cwd.rglob("*") if path.name == ".hydra" or path.suffix == ".log"]
 
 
 @pytest.mark.slow
 def test_a_sweep_runs_every_job_and_leaves_its_record(tmp_path):
-    code, out, err = command("-m", "task=validate", "seed=1,2", cwd=tmp_path)
+    code, out, err = command("-m", *TINY, "trainer.epochs=1", "seed=1,2", cwd=tmp_path)
     assert code == 0, err
     assert "job 1 of 2 finished" in out and "job 2 of 2 finished" in out
     (record,) = (tmp_path / "outputs" / "sweeps").iterdir()
-    assert list((tmp_path / "outputs").iterdir()) == [record.parent]
+    assert {path.name for path in (tmp_path / "outputs").iterdir()} == {"sweeps", "train"}
     assert {path.name for path in record.iterdir()} == {"manifest.json", "sweep.lock", "logs"}
-    assert all("config files are right" in log.read_text() for log in (record / "logs").iterdir())
+    assert all("run folder" in log.read_text() for log in (record / "logs").iterdir())
+    assert len(runs(tmp_path)) == 2 and all(result(folder)["status"] == "finished" for folder in runs(tmp_path))
 
 
 def test_a_job_that_fails_does_not_stop_the_others_and_the_sweep_says_so(tmp_path):

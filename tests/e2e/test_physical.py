@@ -24,6 +24,7 @@ from .test_run_folder import arrays
 
 ASKED = ("size=tiny", "sampler=physical", "sampler.balance=sqrt", "trainer.epochs=2", "callbacks.progress=false")
 ASKED += ("logger=none", "evaluation.baselines=[]", "size.energies_per_material=2")
+EPOCHS = 15  # seconds, of which a kill needs a moment
 
 
 def table(folder, name="new_crystals.csv"):
@@ -87,7 +88,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(tmp_path):
 
 @pytest.mark.slow
 def test_killed_while_it_simulates_and_while_it_trains_it_ends_like_an_undisturbed_one(tmp_path):
-    words = (*ASKED, "trainer.epochs=30", "trainer.batch_size=8", "seed=5", "sampler.balance=majority")
+    words = (*ASKED, f"trainer.epochs={EPOCHS}", "trainer.batch_size=8", "seed=5", "sampler.balance=majority")
     env = {"SGEXP_DATA": "data"}
 
     def killed_twice(cwd):
@@ -103,7 +104,7 @@ def test_killed_while_it_simulates_and_while_it_trains_it_ends_like_an_undisturb
         wait_for(lambda: rows_written(cwd) >= 3, process)
         os.killpg(process.pid, signal.SIGKILL)
         end(process)
-        return cwd if _lines(cwd) > kept and rows_written(cwd) < 30 else None
+        return cwd if _lines(cwd) > kept and rows_written(cwd) < EPOCHS else None
 
     cwd = caught(killed_twice, tmp_path / "two")
     folder = only_run(cwd)

@@ -63,10 +63,11 @@ def test_a_config_file_alone_brings_no_code(command):
     assert "sgexp_example.sampler.OneEach" in ended.stderr and "refused" in ended.stderr
 
 
-def test_config_files_of_a_plugin_are_validated_too(installed, command):
+def test_config_files_of_a_plugin_are_validated_too_and_nothing_is_left_behind(installed, command, tmp_path):
     ended = command("task=validate", python_path=installed)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "one_each" in ended.stdout
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_plugin_that_cannot_be_loaded_is_named(installed, command, tmp_path):

@@ -11,11 +11,12 @@ from .test_resume import ends_like, history, rows_written
 from .test_run_folder import arrays
 
 STREAM = ("size=tiny", "dataset=stream", "dataset.keep=2", "callbacks.progress=false", "logger=none")
+EPOCHS = 12  # seconds, of which a kill needs a moment
 
 
 @pytest.mark.slow
 def test_a_stream_killed_and_resumed_with_workers_ends_like_an_undisturbed_one_without(tmp_path):
-    words = (*STREAM, "trainer.epochs=30", "trainer.batch_size=8", "sampler=random_over")
+    words = (*STREAM, f"trainer.epochs={EPOCHS}", "trainer.batch_size=8", "sampler=random_over")
     one = command(*words, cwd=tmp_path / "one")
     assert one.code == 0, one.err
     assert "patterns simulated for training" in one.words
@@ -27,7 +28,7 @@ def test_a_stream_killed_and_resumed_with_workers_ends_like_an_undisturbed_one_w
         wait_for(lambda: rows_written(cwd) >= 3, process)
         os.killpg(process.pid, signal.SIGKILL)
         end(process)
-        return cwd if rows_written(cwd) < 30 else None
+        return cwd if rows_written(cwd) < EPOCHS else None
 
     cwd = caught(kill, tmp_path / "two")
     assert 3 <= rows_written(cwd)
