@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sgexp.simulation.schema import BlindConfig, CameraDetector, IdealDetector, ProtocolConfig, SimulationConfig
+from sgexp.schema import Component
+from sgexp.simulation.schema import (
+    THIN,
+    BlindConfig,
+    CameraDetector,
+    IdealDetector,
+    ProtocolConfig,
+    SimulationConfig,
+    TiltEngine,
+)
 
 RUNGS: dict[str, tuple[float, ...]] = {
     "thickness": (50.0, 100.0, 200.0, 400.0),
@@ -29,17 +38,29 @@ def rungs_of(over: str, asked: Sequence[float] | None) -> tuple[float, ...]:
 def rung(config: ProtocolConfig, over: str, value: float) -> ProtocolConfig:
     """Return the settings with thickness (Å), energy (keV), dose (electrons) or tilt (mrad) set to ``value``.
 
-    A dose needs a camera; where the settings have none, it counts the electrons and does nothing else.
+    A dose needs a camera; where the settings have none, it counts the electrons and does nothing else. Slabs thicker
+    than 100 Å are computed with as many tilts as they ask for, whatever the settings say.
     """
     if over == "energy":
         return replace(config, energies_kev=[value], energies_per_material=1)
     if over == "dose":
         return replace(config, detector=_counting(config, value))
+    both = [value, value]
+    if over == "thickness":
+        engine = _for_slabs_of(value, config.engine)
+        if isinstance(config, BlindConfig):
+            return replace(config, thickness=both, engine=engine)
+        assert isinstance(config, SimulationConfig)
+        return replace(config, thickness=value, engine=engine)
     if isinstance(config, BlindConfig):
-        both = [value, value]
-        return replace(config, thickness=both) if over == "thickness" else replace(config, mistilt_mrad=both)
+        return replace(config, mistilt_mrad=both)
     assert isinstance(config, SimulationConfig)
-    return replace(config, thickness=value) if over == "thickness" else replace(config, mistilt_mrad=value)
+    return replace(config, mistilt_mrad=value)
+
+
+def _for_slabs_of(thickness: float, engine: Component) -> Component:
+    """Return the engine, without the fixed degree that suits thin slabs alone."""
+    return replace(engine, degree=None) if isinstance(engine, TiltEngine) and thickness > THIN else engine
 
 
 def _counting(config: ProtocolConfig, dose: float) -> CameraDetector:

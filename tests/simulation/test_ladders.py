@@ -63,3 +63,11 @@ def test_the_foil_of_the_blind_protocol_is_the_same_on_every_rung(crystal):
     np.testing.assert_array_equal(thin.recorded["rotation_rad"], thick.recorded["rotation_rad"])
     np.testing.assert_array_equal(thin.recorded["mistilt_rad"], thick.recorded["mistilt_rad"])
     assert (thick.thickness > 1.5 * thin.thickness).all()
+
+
+def test_thick_rungs_have_the_tilts_that_they_ask_for():
+    config = Composer().check(["simulation=quick"]).simulation
+    assert config.engine.degree == 2
+    assert [rung(config, "thickness", value).engine.degree for value in RUNGS["thickness"]] == [2, 2, None, None]
+    assert rung(config, "thickness", 400.0).engine.sampling == config.engine.sampling
+    assert all(rung(config, "tilt", value).engine == config.engine for value in RUNGS["tilt"])
