@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 
 import psutil
@@ -36,7 +37,8 @@ def test_a_request_to_stop_is_a_checkpoint_at_the_next_batch_and_the_run_goes_on
         leader = psutil.Process(process.pid)
         leader.suspend()  # to find all processes takes a while, and an epoch does not
         for told in (*leader.children(recursive=True), leader):  # a cluster tells all processes of a job
-            told.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # a child's child, which ended with it
+                told.send_signal(number)
         leader.resume()
         ended = end(process)
         folder = only_run(cwd)
