@@ -87,6 +87,14 @@ LATER: dict[str, tuple[str, ...]] = {
     "hierarchical": ("head=hierarchical",),
     "random_under_fresh": ("sampler=random_under", "sampler.fresh=true"),
     "smote_fresh": ("sampler=smote", "sampler.fresh=true"),
+    "set": ("model=set",),
+    **{
+        name: (f"sampler={name}",)
+        for name in (
+            *("svm_smote", "kmeans_smote", "smote_enn", "smote_tomek", "near_miss", "tomek_links", "enn", "renn"),
+            *("all_knn", "neighbourhood_cleaning", "one_sided_selection", "condensed_nn", "instance_hardness"),
+        )
+    },
 }
 QUICK = ("size=tiny", "trainer.epochs=1", "trainer.epoch_draws=40", "evaluation.resamples=100")
 FIGURES = ("top1", "top5", "balanced_accuracy", "macro_f1")
@@ -126,7 +134,7 @@ def main() -> None:
 class Laboratory:
     """Trains what is missing below a folder, ``jobs`` at a time, all with the words ``common``."""
 
-    def __init__(self, folder: Path, jobs: int, quick: bool, common: Sequence[str]) -> None:
+    def __init__(self, folder: Path, jobs: int, quick: bool, common: Sequence[str] = ()) -> None:
         self.folder, self.jobs = folder, jobs
         self.common = (*common, "evaluation.baselines=[]", "logger=none")
         self.last = QUICK if quick else ()
