@@ -88,11 +88,12 @@ LATER: dict[str, tuple[str, ...]] = {
     "random_under_fresh": ("sampler=random_under", "sampler.fresh=true"),
     "smote_fresh": ("sampler=smote", "sampler.fresh=true"),
     "set": ("model=set",),
+    **{name: (f"sampler={name}",) for name in ("svm_smote", "kmeans_smote", "near_miss", "instance_hardness")},
     **{
-        name: (f"sampler={name}",)
+        name: (f"sampler={name}", "sampler.rare=keep")  # all refuse otherwise: they would empty classes
         for name in (
-            *("svm_smote", "kmeans_smote", "smote_enn", "smote_tomek", "near_miss", "tomek_links", "enn", "renn"),
-            *("all_knn", "neighbourhood_cleaning", "one_sided_selection", "condensed_nn", "instance_hardness"),
+            *("smote_enn", "smote_tomek", "tomek_links", "enn", "renn", "all_knn", "neighbourhood_cleaning"),
+            *("one_sided_selection", "condensed_nn"),
         )
     },
 }
