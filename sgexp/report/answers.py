@@ -137,10 +137,10 @@ def answers_table(answers: Sequence[Answer], named: int) -> Table:
 def draw_answers(answers: Sequence[tuple[Answer, np.ndarray]], path: Path) -> None:
     """Draw crystals, a row each: (some of) their patterns as the network saw them, and bars of the likeliest groups."""
     drawn = [(answer, patterns) for answer, patterns in answers if len(patterns)]
-    figure = plt.figure(figsize=(11, 1.95 * len(drawn) + 0.2), layout="constrained", facecolor="white")
-    rows = figure.subfigures(len(drawn), 1, squeeze=False)[:, 0]
-    for row, (answer, patterns) in zip(rows, drawn, strict=True):
-        cells = row.subplots(1, _PATTERNS_DRAWN + 1, width_ratios=[1] * _PATTERNS_DRAWN + [3.2])
+    figure = plt.figure(figsize=(11, 1.95 * len(drawn) + 0.2), facecolor="white")
+    figure.set_layout_engine("constrained", h_pad=0.14)  # room for the titles, which may be wider than their pattern
+    rows = figure.subplots(len(drawn), _PATTERNS_DRAWN + 1, squeeze=False, width_ratios=[1] * _PATTERNS_DRAWN + [3.2])
+    for cells, (answer, patterns) in zip(rows, drawn, strict=True):
         for axes, pattern in itertools.zip_longest(cells[:-1], patterns[:_PATTERNS_DRAWN]):
             axes.set_axis_off()
             if pattern is not None:
@@ -148,7 +148,8 @@ def draw_answers(answers: Sequence[tuple[Answer, np.ndarray]], path: Path) -> No
         _draw_bars(cells[-1], answer)
         system, probability = answer.best("crystal_system")
         hidden = f", {len(patterns) - _PATTERNS_DRAWN} more not drawn" if len(patterns) > _PATTERNS_DRAWN else ""
-        row.suptitle(f"{_plain(answer.name)}{hidden}: {system} {probability:.0%}", fontsize=9, x=0.01, ha="left")
+        words = f"{_plain(answer.name)}{hidden}: {system} {probability:.0%}"
+        cells[0].set_title(words, fontsize=9, loc="left", pad=4).set_in_layout(False)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -27,6 +27,7 @@ const draw = () => {
     };
     layout.xaxis = { ...axis(), ...chart.layout.xaxis };
     layout.yaxis = { ...axis(), ...chart.layout.yaxis };
+    place.style.minHeight = `${layout.height}px`; // nothing below moves when the chart is there
     Plotly.react(place, coloured(chart.data, "data"), layout, {
       responsive: true, displaylogo: false, displayModeBar: matchMedia("(hover: none)").matches ? false : "hover", modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]],
       toImageButtonOptions: { format: "svg", filename: `${data.name}-${chart.key}` },
