@@ -192,19 +192,24 @@ class Search(Sweep):
             trial.set_user_attr(WORKER, this_process())
         if job.folder is not None and trial.user_attrs.get(RUN) != job.folder.name:
             trial.set_user_attr(RUN, job.folder.name)
-        if self.aim.config.pruner == "none" or job.folder is None or job.number in self.pruned:
+        if job.number in self.pruned:
             return
         name = self.aim.config.objectives[0]
-        known = self.study._storage.get_trial(trial._trial_id).intermediate_values
-        for epoch, value in curve(job.folder, f"val/{name}"):
-            if epoch in known:
-                continue
+        for epoch, value in self._untold(job, trial):
             trial.report(value, step=epoch)
             if trial.should_prune() and (job.epochs is None or epoch < job.epochs):
                 said = f"by the {self.aim.config.pruner} pruner after epoch {epoch} of {job.epochs}"
                 self.pruned[job.number] = f"{said}: validation {name} {value:.3f}"
                 send(child, signal.SIGINT)
                 return
+
+    def _untold(self, job: Job, trial: optuna.Trial) -> list[tuple[int, float]]:
+        """Return the epochs that Optuna has not been told of, each with its validation figure."""
+        if self.aim.config.pruner == "none" or job.folder is None:
+            return []
+        known = self.study._storage.get_trial(trial._trial_id).intermediate_values
+        found = curve(job.folder, f"val/{self.aim.config.objectives[0]}")
+        return [(epoch, value) for epoch, value in found if epoch not in known]
 
     def close(self, job: Job, state: State, reason: str | None) -> None:
         """Tell Optuna how a trial ended. One that was stopped with the search waits for the next start."""
@@ -221,6 +226,8 @@ class Search(Sweep):
         elif state == "interrupted" and reason != STOPPED:
             state = "failed"
         elif state == "finished":
+            for epoch, value in self._untold(job, trial):  # since the last look: later trials are held against them
+                trial.report(value, step=epoch)
             try:
                 values, intervals = outcome(job, self.aim.config.objectives)
                 trial.set_user_attr(INTERVALS, intervals)

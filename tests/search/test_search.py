@@ -179,6 +179,7 @@ def test_pruned_runs_say_so_and_end_early(searches):
     pruned = [trial for trial in searches.trials() if trial["state"] == "pruned"]
     assert searches.trials()[0]["params"] == {"optimizer.lr": "0.01"} and searches.trials()[0]["state"] == "finished"
     assert len(pruned) == 4 and "pruned after" in ended.out
+    assert len(searches.trials()[0]["curve"]) == 40, "epochs between the last look and the end are known to the pruner"
     for trial in pruned:
         folder = searches.cwd / "outputs" / "train" / trial["run"]
         record = json.loads((folder / "result.json").read_text())
