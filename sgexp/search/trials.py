@@ -329,5 +329,5 @@ def curve(folder: Path, column: str) -> list[tuple[int, float]]:
                 if math.isfinite(value) and epoch > 0:
                     found.append((epoch, value))
     except (OSError, csv.Error, UnicodeDecodeError):
-        pass
+        pass  # not there yet, or being written: the next look reads it
     return found

@@ -304,6 +304,9 @@ def test_figures_take_the_colours_of_the_theme(browser, report):
     before = browser.execute_script(colour)
     browser.find_element(By.ID, "theme").click()
     wait_until(browser, lambda page: page.execute_script(colour) != before)
+    browser.find_element(By.ID, "theme").click()
+    wait_until(browser, lambda page: page.execute_script(colour) == before)
+    assert browser.execute_script(colour).startswith("rgb"), "a colour, not what an element without one has"
     browser.execute_script("localStorage.clear()")
 
 
