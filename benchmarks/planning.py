@@ -51,7 +51,8 @@ QUICK_CASES = [(0.002, 3 * 16 * 16, "pooled 3x16x16", True)]
 COMPARING_ALL = "borderline_smote adasyn svm_smote tomek_links enn renn all_knn neighbourhood_cleaning"
 QUADRATIC = {name: {} for name in f"{COMPARING_ALL} one_sided_selection condensed_nn".split()}
 QUADRATIC |= {name: {"balance": "sqrt"} for name in ("smote_enn", "smote_tomek")}
-SETTINGS = {**QUADRATIC, "instance_hardness": {"leaf": 20}, "progressive": {"epochs": 100}, "deferred": {"epochs": 100}}
+SETTINGS = QUADRATIC | {name: {"epochs": 100} for name in ("progressive", "deferred")}
+SETTINGS["instance_hardness"] = {"estimator": "discriminant"}  # a forest takes more than an hour
 SIDE = (("s", 6), ("cpu s", 6), ("+MB", 6), ("all MB", 6))
 
 

@@ -3,7 +3,7 @@
     python benchmarks/treatments.py --output results/            # all of it: about three hours on two idle cores
     python benchmarks/treatments.py --output results/ --steps screen --only plain smote mixup
 
-1. `curve`: plain training for 12, 24, 48 and 96 epochs, to see whether 24 are enough.
+1. `curve`: plain training for 12, 24, 48, 96 and 192 epochs, to see whether 24 are enough.
 2. `screen`: every treatment once, by validation alone.
 3. `confirm`: plain training, SMOTE and the five others with the best macro-F1 of the screening, five seeds each; by
    validation alone.
@@ -45,7 +45,7 @@ SEEDS = (1, 2, 3, 4, 5)
 MOST_PROMISING = 5
 ORDER = ("curve", "screen", "confirm", "test", "posthoc")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-CURVE = (12, 24, 48, 96)
+CURVE = (12, 24, 48, 96, 192)
 TREATMENTS: dict[str, tuple[str, ...]] = {
     "plain": (),
     "mixup": ("mixing=mixup",),
@@ -88,6 +88,8 @@ LATER: dict[str, tuple[str, ...]] = {
     "random_under_fresh": ("sampler=random_under", "sampler.fresh=true"),
     "smote_fresh": ("sampler=smote", "sampler.fresh=true"),
     "set": ("model=set",),
+    "instance_hardness_discriminant": ("sampler=instance_hardness", "sampler.estimator=discriminant"),
+    "embedding_smote": ("sampler=embedding_smote", "sampler.run={plain}"),  # plain training's folder, same seed
     **{name: (f"sampler={name}",) for name in ("svm_smote", "kmeans_smote", "near_miss", "instance_hardness")},
     **{
         name: (f"sampler={name}", "sampler.rare=keep")  # all refuse otherwise: they would empty classes
@@ -163,7 +165,12 @@ class Laboratory:
                 bar.advance(task)
 
     def train_one(self, name: str, words: Sequence[str], seed: int) -> None:
-        """Train once, by the command."""
+        """Train once, by the command; ``{plain}`` stands for the folder of plain training with this seed."""
+        if any("{plain}" in word for word in words):
+            plain = finished(self.runs, "plain").get(seed)
+            if plain is None:
+                raise SystemExit(f"{name} needs the network of plain training with seed {seed}: train plain first.")
+            words = [word.replace("{plain}", str(plain)) for word in words]
         data = os.environ.get("SGEXP_DATA", self.folder / "data")
         places = [f"name={name}", f"output_dir={self.folder / 'outputs'}", f"data_dir={data}", "resume=auto"]
         command = [sys.executable, "-m", "sgexp", *self.common, *words, *self.last, *places, f"seed={seed}"]

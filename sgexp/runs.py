@@ -88,6 +88,7 @@ FIELDS_ADDED_LATER: dict[str, Any] = {
     "sampler.mix_in": "coded",
     "sampler.fresh": False,
     "sampler.neighbours": "exact",
+    "sampler.estimator": "forest",
     "dataset.library": 1,
     "dataset.jitter": 0.0,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from imblearn.under_sampling import ClusterCentroids, InstanceHardnessThreshold, NearMiss
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import NearestNeighbors
 
 from sgexp.sampling.cleaning import kept_rows
@@ -104,16 +105,37 @@ def cluster_centroids(balance: str, cap: int, table: Mapping[int, int]) -> Reduc
     return Reducer("cluster_centroids", make, balance, cap, table)
 
 
-def instance_hardness(trees: int, leaf: int, folds: int, balance: str, cap: int, table: Mapping[int, int]) -> Reducer:
-    """Keep the samples that a random forest, trained on the others, gives to their class with the highest probability.
+class Discriminant(LinearDiscriminantAnalysis):
+    """scikit-learn's linear discriminant analysis for ranking: logarithms stand for its probabilities.
 
-    M. R. Smith, T. Martinez, C. Giraud-Carrier, Mach. Learn. 95 (2014) 225-256.
+    They rank samples as probabilities do, tell those near 1 apart in single precision too, and take half the memory.
+    """
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the logarithm of the probability of each class, (n, K) float32."""
+        return self.predict_log_proba(X).astype(np.float32)
+
+    def predict_log_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the same in double precision, (n, K): never infinite, the smallest probability is 2e-308."""
+        return np.log(np.maximum(super().predict_proba(X), np.finfo(np.float64).tiny))
+
+
+def instance_hardness(
+    estimator: str, trees: int, leaf: int, folds: int, balance: str, cap: int, table: Mapping[int, int]
+) -> Reducer:
+    """Keep the samples that a classifier, trained on the others, gives to their class with the highest probability.
+
+    M. R. Smith, T. Martinez, C. Giraud-Carrier, Mach. Learn. 95 (2014) 225-256. ``estimator``: "forest", a random
+    forest, which takes hours for 100,000 samples, or "discriminant", linear discriminant analysis, which takes seconds.
+    ``trees`` and ``leaf`` are the forest's.
     """
 
     def make(counts: np.ndarray, keep: dict[int, int], seed: int) -> InstanceHardnessThreshold:
         return InstanceHardnessThreshold(
             sampling_strategy=keep,
-            estimator=OneTreeAtATime(n_estimators=trees, min_samples_leaf=leaf),
+            estimator=Discriminant(solver="lsqr")
+            if estimator == "discriminant"
+            else OneTreeAtATime(n_estimators=trees, min_samples_leaf=leaf),
             cv=max(2, min(folds, int(counts.max()))),
             random_state=seed,
         )

@@ -217,10 +217,11 @@ class ClusterCentroidsSampler(ReducingSampler):
 
 @dataclass(kw_only=True)
 class InstanceHardnessSampler(ReducingSampler):
-    """The samples that a forest finds easiest."""
+    """The samples that a classifier finds easiest."""
 
     target: ClassVar[str] = "sgexp.sampling.reducing.instance_hardness"
 
+    estimator: str = one_of("forest", "forest", "discriminant")
     trees: int = bounded(100, low=1, high=1000)
     leaf: int = bounded(1, low=1)
     folds: int = bounded(5, low=2, high=20)

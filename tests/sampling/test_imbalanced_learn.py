@@ -13,6 +13,7 @@ import imblearn.over_sampling
 import imblearn.under_sampling
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.ensemble import RandomForestClassifier
 
 from sgexp.errors import ConfigError
@@ -217,7 +218,12 @@ REDUCERS = {
             {"trees": 7, "folds": 3},
             imblearn.under_sampling.InstanceHardnessThreshold,
             {"estimator": RandomForestClassifier(n_estimators=7), "cv": 3},
-        )
+        ),
+        (
+            {"estimator": "discriminant"},
+            imblearn.under_sampling.InstanceHardnessThreshold,
+            {"estimator": LinearDiscriminantAnalysis(solver="lsqr"), "cv": 5},
+        ),
     ],
 }
 CASES = [(name, *case) for name, cases in REDUCERS.items() for case in cases]
