@@ -15,7 +15,8 @@ it can be trusted. At most four probes are used for this.
 
     python benchmarks/simulation.py [--probes 64] [--rounds 3]
     python benchmarks/simulation.py --dataset 240 [--processes 1 2]   # instead: materials a minute of `generate`
-    python benchmarks/simulation.py --overhead 3000  # instead: processor time of `generate` over the engine's alone
+    python benchmarks/simulation.py --overhead 5800 [--only quick]  # instead: processor time of the whole command
+                                                 # `task=simulate` over that of its engine alone
     python benchmarks/simulation.py --quick     # a thin slab, few probes and rounds; the judge is not as fine
 """
 
@@ -23,6 +24,8 @@ from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -265,20 +268,22 @@ def throughput(materials: int, processes: Sequence[int]) -> None:
     )
 
 
-def overhead(materials: int) -> None:
-    """Print the processor time of `generate` in one process over that of its engine alone, on the same patterns."""
-    crystals = make_population(5800, SEED)[:materials]
-    table = Table(("simulation", 10), "|", ("whole ms", 9), ("engine ms", 9), "|", ("ratio", 6))
-    for name in ("quick", "smc19"):
-        config = Composer().check([f"simulation={name}", "simulation.processes=1"]).simulation
-        alone = engine_seconds(crystals, config)
-        before = children_seconds() + time.process_time()
+def overhead(materials: int, names: Sequence[str]) -> None:
+    """Print the processor time of the command `task=simulate` over that of its engine alone, on the same patterns."""
+    crystals = make_population(materials, SEED)
+    table = Table(("simulation", 10), "|", ("command ms", 10), ("engine ms", 9), "|", ("ratio", 6))
+    for name in names:
+        words = [f"simulation={name}", "simulation.processes=1", f"size.materials={materials}"]
+        alone = engine_seconds(crystals, Composer().check(words).simulation)
+        before = children_seconds()
         with tempfile.TemporaryDirectory() as folder:
-            generate(crystals, Path(folder), config, progress=False)
-        whole = children_seconds() + time.process_time() - before
+            places = [f"task.folder={folder}/data", f"data_dir={folder}", f"output_dir={folder}/outputs"]
+            command = [sys.executable, "-m", "sgexp", "task=simulate", *words, *places]
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        whole = children_seconds() - before
         each = (f"{1e3 * seconds / materials:.1f}" for seconds in (whole, alone))
         table.row(name, *each, f"{whole / alone:.2f}x")
-    print(f"\n{materials} materials, a sample each; the start of the simulating process is part of the whole")
+    print(f"\n{materials} materials, a sample each; one process simulates; the command's start is part of it")
 
 
 def engine_seconds(crystals: Sequence[Crystal], config: SimulationConfig) -> float:
@@ -310,7 +315,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="measured rounds of every setting; the median counts")
     parser.add_argument("--dataset", type=int, metavar="MATERIALS", help="only measure `generate` on so many materials")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="of --dataset, a row for each")
-    parser.add_argument("--overhead", type=int, metavar="MATERIALS", help="only measure `generate` over its engine")
+    parser.add_argument("--overhead", type=int, metavar="MATERIALS", help="only measure task=simulate over its engine")
+    parser.add_argument(
+        "--only", nargs="+", default=["quick", "smc19"], metavar="NAME", help="simulations of --overhead"
+    )
     parser.add_argument("--quick", action="store_true", help="a slab of 20 A, 2 probes at most, 2 rounds")
     asked = parser.parse_args()
     print(f"machine: {machine('torch', 'abtem', 'pyfftw', 'numpy')}")
@@ -319,7 +327,7 @@ def main() -> None:
         throughput(asked.dataset, asked.processes)
         return
     if asked.overhead:
-        overhead(asked.overhead)
+        overhead(asked.overhead, asked.only)
         return
     settings = [*SETTINGS[:2], replace(SETTINGS[2], probes=asked.probes or SETTINGS[2].probes)]
     if asked.rounds:
