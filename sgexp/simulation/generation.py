@@ -124,7 +124,12 @@ def generate(
                 lock.release()  # the other shards work meanwhile; each file has a lock of its own
             if progress:
                 _announce(left, config, engine)
-            _run(left, folder, config, engine, progress)
+            zones, aside = _run(left, folder, config, engine, progress)
+            if aside and progress:
+                console.console.print(
+                    f"[yellow]{aside:,} of {zones:,} zones were left to multislice: their cells are too large for "
+                    f"{_name(engine)}, or their slabs too thick ('fallback' of each sample says which).[/yellow]"
+                )
             if not shard.whole:
                 held.enter_context(_locked(folder, wait_seconds))
             if not (missing := sum(not (folder / file.name).is_file() for file in files)):
@@ -247,10 +252,16 @@ def _locked(folder: Path, wait_seconds: float) -> Iterator[FileLock]:
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
-def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Component, progress: bool) -> None:
-    """Make the files, several at once; the first error that concerns everyone ends all."""
+def _run(
+    files: list[_File], folder: Path, config: SimulationConfig, engine: Component, progress: bool
+) -> tuple[int, int]:
+    """Make the files, several at once; the first error that concerns everyone ends all.
+
+    Return how many zones were simulated, and how many of these the engine left to multislice.
+    """
+    zones, aside = 0, 0
     if not files:
-        return
+        return zones, aside
     context = multiprocessing.get_context("spawn")  # fork and torch's threads do not go together
     count = min(config.processes or available_cores(), len(files))
     events = context.Queue()
@@ -266,7 +277,8 @@ def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Com
                 worker.start()
         with console.progress() if progress else nullcontext() as bar:
             task = bar.add_task("Simulating CBED stacks", total=total) if bar else None
-            for done in _until_done(workers, events, folder):
+            for done, simulated, left in _until_done(workers, events, folder):
+                zones, aside = zones + simulated, aside + left
                 if bar is not None and task is not None:
                     bar.advance(task, done)
     finally:
@@ -275,6 +287,11 @@ def _run(files: list[_File], folder: Path, config: SimulationConfig, engine: Com
             worker.kill()  # its unfinished file is a .part; nothing whole can be lost
         for worker in started:
             worker.join()
+    return zones, aside
+
+
+def _name(engine: Component) -> str:
+    return engine.target.rpartition(".")[2].lower()
 
 
 def _announce(files: list[_File], config: SimulationConfig, engine: Component) -> None:
@@ -288,10 +305,9 @@ def _announce(files: list[_File], config: SimulationConfig, engine: Component) -
     if found is None:
         return
     processes = min(config.processes or available_cores(), len(files))
-    name = engine.target.rpartition(".")[2].lower()
     aside = f", {found.fallback:.0%} of the zones left to multislice" if found.fallback else ""
     console.console.print(
-        f"[bold]simulation[/bold] {samples:,} samples by {name} in {processes} processes: about "
+        f"[bold]simulation[/bold] {samples:,} samples by {_name(engine)} in {processes} processes: about "
         f"[bold]{console.duration(found.seconds * samples / processes)}[/bold]{aside} (from {found.measured} of them)"
     )
 
@@ -312,8 +328,8 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _until_done(workers: list[BaseProcess], events: Any, folder: Path) -> Iterator[int]:
-    """Yield the number of samples finished, event by event; raise what a worker reports or its death."""
+def _until_done(workers: list[BaseProcess], events: Any, folder: Path) -> Iterator[tuple[int, int, int]]:
+    """Yield the samples, their zones and those left to multislice of each event; raise a worker's error or death."""
     finished = 0
     while finished < len(workers):
         try:
@@ -364,7 +380,7 @@ def _make_file(file: _File, folder: Path, config: SimulationConfig, engine: Any,
     path = folder / file.name
     with _own(path):
         if path.is_file():
-            events.put(("samples", sum(map(len, file.energies_kev))))
+            events.put(("samples", (sum(map(len, file.energies_kev)), 0, 0)))
         else:
             _write_file(file, path, config, engine, events)
 
@@ -377,6 +393,7 @@ def _write_file(file: _File, path: Path, config: SimulationConfig, engine: Any, 
     with Writer(path) as writer:
         for index, (crystal, energies) in enumerate(zip(file.crystals, file.energies_kev, strict=True)):
             _exit_with_parent()
+            stacks = []
             try:
                 stacks = [simulate(crystal, config, engine, energy) for energy in energies]
             except DataError as error:
@@ -385,7 +402,8 @@ def _write_file(file: _File, path: Path, config: SimulationConfig, engine: Any, 
                 for stack in stacks:
                     k = config.energies_kev.index(stack.energy_kev)
                     writer.add(f"sample_{index}_{k}", stack.patterns, stack.attributes(crystal), stack.extra(crystal))
-            events.put(("samples", len(energies)))
+            left = [int(stack.fallback.sum()) for stack in stacks]
+            events.put(("samples", (len(energies), protocol.ZONES * len(stacks), sum(left))))
         _exit_with_parent()
         if failures:  # before the file gets its name, so that no failure is lost by a kill
             _write_failures(path.parent / _PIECE.format(file.number), failures)

@@ -105,6 +105,20 @@ def test_a_second_call_makes_nothing_again(generated):
     assert (again.samples, again.failed, again.files) == (generated.samples, generated.failed, generated.files)
 
 
+def test_zones_that_the_engine_leaves_to_multislice_are_counted_aloud(tmp_path, capsys):
+    engine = schema.TiltEngine(max_points=700)  # of quartz all zones, of silicon and SrTiO3 one each need more
+    made = generate(CRYSTALS, tmp_path, replace(CONFIG, energies_per_material=1), engine)
+    aside = []
+    for name in made.files:
+        with h5py.File(tmp_path / name) as file:
+            aside += [left for group in file.values() for left in group["sgexp"].attrs["fallback"]]
+    assert 0 < sum(aside) < len(aside) == 9
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"{sum(aside)} of 9 zones were left to multislice: their cells are too large for tilt" in said
+    generate(CRYSTALS, tmp_path, replace(CONFIG, energies_per_material=1), engine)
+    assert "left to multislice" not in capsys.readouterr().out, "nothing was simulated"
+
+
 def test_a_file_that_was_cut_after_it_was_finished_is_made_again(generated, tmp_path, capsys):
     folder = tmp_path / "copy"
     shutil.copytree(generated.folder, folder)
