@@ -14,22 +14,11 @@ from sgexp.simulation.cells import ZoneCell, periodic_cell, zone_cell
 from sgexp.simulation.multislice import Illumination, Multislice
 from sgexp.simulation.physics import wavelength
 from sgexp.simulation.potential import form_factor
-from sgexp.simulation.protocol import Zone
 from sgexp.simulation.schema import SimulationConfig
-from sgexp.simulation.tilt import Slices, amplitudes, cut, make_grid
+from sgexp.simulation.tilt import Slices, cut, make_grid
 
 from .crystals import quartz, strontium_titanate, triclinic
-
-KEV = 100.0
-
-
-def along(uvw, crystal):
-    """A zone with x along a where it can be, and z along [uvw]."""
-    z = np.array(uvw) @ crystal.cell
-    z = z / np.linalg.norm(z)
-    x = crystal.cell[0] - (crystal.cell[0] @ z) * z
-    x /= np.linalg.norm(x)
-    return Zone(tuple(uvw), np.array([0.0, 1.0, 0.0]), 1.0, 3e-3, np.stack([x, np.cross(z, x), z]))
+from .plane_waves import KEV, along, at, intensities
 
 
 def cell_of(crystal, uvw=(0, 0, 1)):
@@ -37,21 +26,6 @@ def cell_of(crystal, uvw=(0, 0, 1)):
     found = periodic_cell(zone_cell(crystal, zone.uvw, zone.axes), 12)
     assert found is not None
     return found
-
-
-def intensities(grid, slices, incident):
-    """|S_G(k)|^2 as (tilts, beams) and the beams (beams, 2), those well inside the band limit."""
-    waves, _ = amplitudes(grid, slices, KEV, np.atleast_2d(incident))
-    beams = grid.beams.reshape(-1, 2)
-    inside = np.hypot(*beams.T) < 0.8 * grid.limit
-    return waves.abs().square().double().numpy()[:, inside], beams[inside]
-
-
-def at(beams, g):
-    """The index of beam ``g``."""
-    distance = np.linalg.norm(beams - g, axis=1)
-    assert distance.min() < 1e-6
-    return int(distance.argmin())
 
 
 @pytest.mark.parametrize("off_bragg", [0.0, 1.0, 2.5])
