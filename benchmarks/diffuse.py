@@ -63,7 +63,7 @@ def main() -> None:
 def row(system: str, crystal: Crystal, config: SimulationConfig, configurations: int, table: Table) -> list[float]:
     """Print one crystal's row and return its numbers."""
     judge = Judge(crystal, config)
-    measures = Measures(config, judge.zone.semi_angle)
+    measures = Measures(crystal, judge.zone, config)
     elastic, diffuse = parts(crystal, judge, config)
     patterns = [judge.pattern(2, config.displacement, seed) for seed in range(configurations)]
     halves = [np.mean(patterns[start::2], axis=0) for start in (0, 1)]
