@@ -9,11 +9,11 @@ Laue zones as conf/simulation/engine/tilt.yaml has them ("fine"), twice as coars
 
 Measured: what the fast engine and our own multislice reach, in the judge's box of 48 A at 0.16 A a pixel, in slices of
 at most 1 A and with other configurations and places than the judge's; and times. Inferred: that abTEM is as true as our
-multislice with as many configurations and probes. It is so for its statistics (the error is mostly that of few
-configurations and probes), but abTEM is timed at 0.2 A a pixel and in SMC-19's thicker slices, where its patterns are
-further from converged ones (``simulation.py``), so that the inference favours abTEM. ``--own`` measures it: R1 of
-abTEM's own patterns against the judge at the setting that gains most, on the judge's pixels and slices ("own") and on
-the pixels and slices of the times, in the judge's box ("timed"). A box of 100 A was not judged for either.
+multislice with as many configurations and probes. That favours abTEM: it spreads each atom over four pixels, and is
+timed at 0.2 A a pixel in SMC-19's thicker slices, where its patterns are further from converged ones (``simulation.py``
+says how far at rest). ``--own`` measures it: R1 of abTEM's own patterns against the judge at the setting that gains
+most, on the judge's pixels and slices ("own") and on the pixels and slices of the times in the judge's box ("timed").
+Fidelity in a box of 100 A is not measured for either.
 
 Time: processor time of one thread at SMC-19's full quality (100 A, 512 pixels, 100 A thick, 100 kV). abTEM's is
 configurations x (potential + probes x one probe), both measured for the crystal's own slab, its slices as thick as

@@ -19,7 +19,7 @@ enantiomorph, the ends of a polar axis), and "super", between a crystal and the 
 0.8 A to where a supergroup has them. At rest both have the same probes. With thermal motion ("T") the judge's own
 difference is made larger by the noise of its two means, so that two numbers are given: the same ratio of R1, and free
 of noise sum d D / sum D1 D2: d is our difference, D the judge's, D1 and D2 those of any two configurations. It is left
-out where more than half of sum D D is noise.
+out where more than half of sum D D is noise, and has its standard error beside it (jackknife over configurations).
 
 Two rows for each crystal: the fast engine at its finest (waves as far as the judge's, any number of points), and as
 shipped: conf/simulation/engine/tilt.yaml on a picture of 0.2 A a pixel, which is SMC-19's; zones that it leaves to
@@ -226,7 +226,7 @@ def main() -> None:
     pairs += [("log R1", 6), ("corr.", 7), "|"]
     table = Table(
         *(("crystal", 34), ("system", 12), ("group", 5), ("engine", 8), ("cell", 5), "|", *pairs, *pairs),
-        *(("dose", 6), ("noise", 6), "|", ("hand", 5), ("super", 5), ("hand T", 9), ("super T", 9), ("ratio", 6)),
+        *(("dose", 6), ("noise", 6), "|", ("hand", 5), ("super", 5), ("hand T", 15), ("super T", 15), ("ratio", 6)),
     )
     some = named(asked.crystals) if asked.crystals else chosen(asked.each, moving)[: 2 if asked.quick else None]
     rows = np.array([compare(system, crystal, moving, asked, table) for system, crystal in some])
@@ -259,7 +259,7 @@ def compare(
         numbers = [*row_of(measures, at_rest, still), *row_of(measures, thermal, moving)]
         numbers += measures.dose_r1(thermal, np.mean(moving, axis=0))
         kept = np.array([contrasts(ours, other, (at_rest, thermal), measures) for other in others])  # hand, super
-        row = [*numbers, *kept[:, 0], *kept[:, 1], *kept[:, 2], ratio]
+        row = [*numbers, *kept.T.ravel(), ratio]
         show(table, (crystal, system), (ours, zone), row)
         rows.append(row)
     return rows
@@ -268,14 +268,12 @@ def compare(
 def show(table: Table, what: tuple[Crystal, str], how: tuple[Ours, protocol.Zone], row: list[float]) -> None:
     """Print a row."""
     (crystal, system), (ours, zone) = what, how
-    numbers, (hand, upper, hand_t, upper_t, hand_free, upper_free, ratio) = row[:-7], row[-7:]
+    numbers, kept, ratio = row[:-9], np.array(row[-9:-1]).reshape(4, 2).T, row[-1]
     said = [f"{value:.4f}" if index in (6, 13) else f"{value:.3f}" for index, value in enumerate(numbers)]  # corr.
     for index in (4, 11):  # the judge's own, of the disks
         said[index] = f"({said[index]})"
-    shown = ["" if np.isnan(one) else f"{one:.2f}" for one in (hand, upper)]
-    shown += [
-        "" if np.isnan(one) else f"{one:.2f} {two:.2f}" for one, two in ((hand_t, hand_free), (upper_t, upper_free))
-    ]
+    shown = ["" if np.isnan(one) else f"{one:.2f}" for one in kept[:, 0]]
+    shown += ["" if np.isnan(one) else f"{one:.2f} {two:.2f}±{error:.2f}" for _, one, two, error in kept]
     name = "shipped" if ours.shipped else "finest"
     cell = ours.cell(crystal, zone)
     table.row(crystal.name[:34], system, crystal.space_group, name, cell, *said, *shown, f"{ratio:.0f}x")
@@ -316,20 +314,34 @@ def changed(
 
 def contrasts(
     ours: Ours, other: Changed | None, first: tuple[np.ndarray, np.ndarray], measures: Measures
-) -> tuple[float, float, float]:
-    """Return the shares of the judge's contrast that are left: at rest, thermal, and thermal free of the noise."""
+) -> tuple[float, float, float, float]:
+    """Return the shares of the judge's contrast that are left: at rest, thermal, without its noise, and the error."""
     if other is None:
-        return np.nan, np.nan, np.nan
+        return np.nan, np.nan, np.nan, np.nan
     at_rest, thermal = first
     kept = measures.r1(ours.pattern(other.crystal, other.zone, 0.0), at_rest) / other.at_rest
     if other.thermal < SHOWN:
-        return kept, np.nan, np.nan
+        return kept, np.nan, np.nan, np.nan
     second = ours.pattern(other.crystal, other.zone, other.rms)
-    mean, count = other.apart.mean(axis=0), len(other.apart)
-    raw = mean @ mean
-    power = (count * raw - (other.apart**2).sum() / count) / (count - 1)  # products of different configurations only
-    free = float((second - thermal)[measures.scattered] @ mean / power) if power > FREE * raw else np.nan
-    return kept, measures.r1(second, thermal) / other.thermal, free
+    free, error = free_of_noise((second - thermal)[measures.scattered], other.apart)
+    return kept, measures.r1(second, thermal) / other.thermal, free, error
+
+
+def free_of_noise(ours: np.ndarray, apart: np.ndarray) -> tuple[float, float]:
+    """Return the share of the judge's difference that ours has, and its standard error.
+
+    ``apart`` (configurations, pixels). Noise adds to the judge's squares, not to products of two configurations.
+    """
+    count, products = len(apart), apart @ apart.T
+    along, cross = apart @ ours, products.sum() - np.trace(products)
+    if cross / (count - 1) < FREE * products.sum() / count:
+        return np.nan, np.nan
+    if count < 3:
+        return float(along.mean() * count * (count - 1) / cross), np.nan
+    left_out = cross - 2.0 * (products.sum(axis=1) - np.diag(products))
+    shares = (along.sum() - along) / (count - 1) * (count - 1) * (count - 2) / left_out
+    error = np.sqrt((count - 1) / count * ((shares - shares.mean()) ** 2).sum())
+    return float(along.mean() * count * (count - 1) / cross), float(error)
 
 
 def inverse(crystal: Crystal) -> Crystal | None:
@@ -383,7 +395,7 @@ def summary(rows: np.ndarray) -> None:
     each = ["R1 {}", "its judge", "disks, median {}", "disks, 90 % {}", "disks, judge", "log R1 {}", "corr. {}"]
     names = [name.format(when) for when in ("at rest", "thermal") for name in each]
     names += ["dose", "noise", "hand", "super", "hand thermal", "super thermal", "hand thermal, free of noise"]
-    names += ["super thermal, free of noise", "ratio"]
+    names += ["super thermal, free of noise", "its error, hand", "its error, super", "ratio"]
     for name, column in zip(names, rows.T, strict=True):
         values = column[~np.isnan(column)]
         if not len(values):
