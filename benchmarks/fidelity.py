@@ -273,7 +273,10 @@ def show(table: Table, what: tuple[Crystal, str], how: tuple[Ours, protocol.Zone
     for index in (4, 11):  # the judge's own, of the disks
         said[index] = f"({said[index]})"
     shown = ["" if np.isnan(one) else f"{one:.2f}" for one in kept[:, 0]]
-    shown += ["" if np.isnan(one) else f"{one:.2f} {two:.2f}±{error:.2f}" for _, one, two, error in kept]
+    shown += [
+        "" if np.isnan(one) else f"{one:.2f} noise" if np.isnan(two) else f"{one:.2f} {two:.2f}±{error:.2f}"
+        for _, one, two, error in kept
+    ]
     name = "shipped" if ours.shipped else "finest"
     cell = ours.cell(crystal, zone)
     table.row(crystal.name[:34], system, crystal.space_group, name, cell, *said, *shown, f"{ratio:.0f}x")
