@@ -5,7 +5,8 @@
 
 Each trains on one thread, from nothing, one after the other, with its own network, optimizer, input code, augmentation
 and stages, for as many epochs as fit into the same minutes (an epoch is timed first; all seeds have as many). The best
-epoch on validation is judged; figures are means over seeds. `default` is no experiment: the package's own settings.
+epoch on validation is judged; figures are means over seeds, and the first experiment is compared with each other
+one, paired. `default` is no experiment: the package's own settings.
 `smc2019_redistributed` and its honest twin differ from `smc2019_before` by their splits alone, which the
 benchmark replaces.
 """
@@ -18,13 +19,12 @@ import json
 import tempfile
 from pathlib import Path
 
-from treatments import Laboratory, finished, mean_of
+from laboratory import PARTS, Laboratory, finished, mean_of
 
 COMMON = ("dataset=cbed230", "split=cbed230")
 LITERATURE = (
     *("smc2019_before", "smc2019_smote", "stemdl_reference", "stemdl_stfc", "probability_flow", "trickle_down"),
 )
-PARTS = ("validation", "test_material", "test_family")
 
 
 def main() -> None:
@@ -39,12 +39,13 @@ def main() -> None:
     if asked.quick:
         asked.only = ["best", "default"]
     with tempfile.TemporaryDirectory() as scratch:
-        laboratory = Laboratory(
-            (asked.output or Path(scratch)).resolve(), 1, asked.quick, () if asked.quick else COMMON
-        )
+        folder, common = f"best_{asked.minutes:g}_minutes", () if asked.quick else COMMON
+        laboratory = Laboratory(asked.output or Path(scratch), folder, quick=asked.quick, common=common)
         for name in asked.only:
             train(laboratory, name, asked)
-        print(table(laboratory.runs, asked.only, asked.seeds))
+        print(table(laboratory.runs, asked.only, asked.seeds), end="\n\n")
+        for part in () if asked.quick else PARTS:
+            print(laboratory.compared(part, asked.only, asked.seeds, asked.only[0]), end="\n\n")
 
 
 def train(laboratory: Laboratory, name: str, asked: argparse.Namespace) -> None:

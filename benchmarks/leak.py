@@ -14,7 +14,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from treatments import Laboratory, finished, mean_of
+from laboratory import Laboratory, finished, mean_of
 
 DATA = ("size.materials=1450", "size.energies_per_material=4", "size.train_pixels=32", "trainer.epochs=16")
 SHARES = ("split.validation=0.1", "split.test_material=0.15")
@@ -42,9 +42,8 @@ def main() -> None:
     asked = parser.parse_args()
     seeds = [1] if asked.quick else asked.seeds
     with tempfile.TemporaryDirectory() as scratch:
-        laboratory = Laboratory(
-            (asked.output or Path(scratch)).resolve(), asked.jobs, asked.quick, () if asked.quick else DATA
-        )
+        common = () if asked.quick else DATA
+        laboratory = Laboratory(asked.output or Path(scratch), "leak", asked.jobs, asked.quick, common)
         laboratory.train(SPLITS, seeds[:1])  # the first makes the data, alone
         laboratory.train(SPLITS, seeds)
         print(table(laboratory.runs, seeds))

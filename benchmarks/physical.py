@@ -5,25 +5,21 @@
 
 Time is processor time: what a simulated crystal cost is recorded with it, and the cost of an epoch is measured on plain
 runs. Each treatment is given the same seconds in all, so that the one that simulates trains for fewer epochs. Beside it
-stands ``physical_steps``, with as many steps as the others and its simulation on top. The figures are those of the
-validation part, over all seeds, and what is finished is not run again.
+stands ``physical_steps``, with as many steps as the others and its simulation on top. The first table's figures are
+those of the validation part, over all seeds; the others compare, paired, on every part. What is finished is not run
+again.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from treatments import figures, table
+from laboratory import PARTS, Laboratory, figures, table
 
 QUICK = ["size=tiny", "evaluation.resamples=100"]
-COMMON = ("evaluation.baselines=[]", "logger=none", "callbacks.progress=false")
 
 
 def main() -> None:
@@ -46,9 +42,10 @@ def main() -> None:
 
 
 def compare(asked: argparse.Namespace) -> None:
-    """Run what is missing of the treatments, and print the table."""
-    common = (*COMMON, *asked.size, f"trainer.epoch_draws={asked.draws}")
-    epoch = 1.0 if asked.quick else seconds_of_an_epoch(asked.output, common)
+    """Run what is missing of the treatments, and print the tables."""
+    common = (*asked.size, f"trainer.epoch_draws={asked.draws}")
+    laboratory = Laboratory(asked.output, "physical", common=common)
+    epoch = 1.0 if asked.quick else laboratory.seconds_of_an_epoch("plain", ())
     fewer = max(2, round(asked.epochs - asked.budget / epoch))
     print(f"an epoch: {epoch:.2f} s; budget {asked.budget:g} s = {asked.budget / epoch:.1f} epochs", file=sys.stderr)
     made = ("sampler=physical", "sampler.balance=sqrt", f"sampler.budget={asked.budget:g}")
@@ -60,43 +57,15 @@ def compare(asked: argparse.Namespace) -> None:
         "physical_steps": (made, asked.epochs),
     }
     chosen = ("plain", "physical") if asked.quick else asked.only or tuple(treatments)
-    treatments = {name: treatments[name] for name in chosen}
-    for seed in asked.seeds:
-        for name, (words, epochs) in treatments.items():
-            train(asked.output, name, seed, (*words, *common, f"trainer.epochs={epochs}"))
-    folder = asked.output / "outputs" / "train"
+    laboratory.train(
+        {name: (*words, f"trainer.epochs={epochs}") for name, (words, epochs) in treatments.items() if name in chosen},
+        asked.seeds,
+    )
     print(f"{asked.epochs} epochs of {asked.draws} draws; physical {fewer}; seeds {asked.seeds}")
-    print(table({name: figures(folder, name, asked.seeds) for name in treatments}))
-
-
-def train(output: Path, name: str, seed: int, words: tuple[str, ...]) -> None:
-    """Train one treatment with one seed unless that is finished."""
-    for path in (output / "outputs" / "train").glob(f"????-??-??_??-??-??_{name}-????????*/result.json"):
-        record = json.loads(path.read_text())
-        if record["seed"] == seed and record["status"] == "finished":
-            return
-    words = (*words, f"seed={seed}", f"name={name}", f"output_dir={output / 'outputs'}")
-    data = os.environ.get("SGEXP_DATA", str(output / "data"))
-    subprocess.run([sys.executable, "-m", "sgexp", *words, f"data_dir={data}"], check=True, stdout=subprocess.DEVNULL)
-    print(f"{name}, seed {seed}: done", file=sys.stderr, flush=True)
-
-
-def seconds_of_an_epoch(output: Path, common: tuple[str, ...]) -> float:
-    """Return the processor seconds of one epoch of plain training, measured once for a folder."""
-    known = output / "seconds_of_an_epoch.json"
-    if not known.is_file():
-        seconds_of(output, 1, common)  # makes the data, where they are not there
-        long, short = (seconds_of(output, epochs, common) for epochs in (6, 2))
-        known.write_text(json.dumps((long - short) / 4))
-    return json.loads(known.read_text())
-
-
-def seconds_of(output: Path, epochs: int, common: tuple[str, ...]) -> float:
-    """Return the processor seconds that a plain run of so many epochs takes."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    train(output / "timing" / str(epochs), "timing", 0, (*common, f"trainer.epochs={epochs}"))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(table({name: figures(laboratory.runs, name, asked.seeds) for name in chosen}), end="\n\n")
+    for part in () if asked.quick else PARTS:
+        for reference in [name for name in ("plain", "smote") if name in chosen]:
+            print(laboratory.compared(part, chosen, asked.seeds, reference), end="\n\n")
 
 
 if __name__ == "__main__":

@@ -11,19 +11,16 @@ finished is not run again.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
 
-from physical import COMMON, seconds_of_an_epoch, train
-from treatments import ONE_THREAD, PARTS, Laboratory, figures, table
+from laboratory import PARTS, Laboratory, figures, table
 
 DATA = (
     *("size.materials=5800", "size.train_pixels=32"),
     *("split.validation=0.2", "split.test_material=0.3", "split.test_family=0.3"),
 )
-QUICK = ("size=tiny", "trainer.epoch_draws=40", "evaluation.resamples=100")
 
 
 def main() -> None:
@@ -35,32 +32,30 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
     parser.add_argument("--quick", action="store_true", help="the tiny size: whether it runs")
     asked = parser.parse_args()
-    os.environ.update(ONE_THREAD)
     if asked.quick:
         asked.seeds = [1]
     with tempfile.TemporaryDirectory() as scratch:
-        compare((asked.output or Path(scratch)).resolve(), asked)
+        compare(asked.output or Path(scratch), asked)
 
 
 def compare(output: Path, asked: argparse.Namespace) -> None:
     """Give the fixed set ("plain") and the stream the same seconds, with each seed."""
-    common = (*COMMON, *(QUICK if asked.quick else DATA))
+    laboratory = Laboratory(output, "stream", quick=asked.quick, common=() if asked.quick else DATA)
     treatments = {"plain": (), "stream": ("dataset=stream", f"dataset.keep={asked.keep}")}
-    epochs = dict.fromkeys(treatments, 2)
+    epochs = dict.fromkeys(treatments, 1)
     if not asked.quick:
         for name, words in treatments.items():
-            epoch = seconds_of_an_epoch(output / "timing" / name, (*common, *words))
+            epoch = laboratory.seconds_of_an_epoch(name, words)
             epochs[name] = max(2, round(60 * asked.minutes / epoch))
             print(f"{name}: an epoch takes {epoch:.2f} s, so {epochs[name]} epochs", file=sys.stderr, flush=True)
-    for seed in asked.seeds:
-        for name, words in treatments.items():
-            train(output, name, seed, (*words, *common, f"trainer.epochs={epochs[name]}"))
-    laboratory = Laboratory(output, 1, asked.quick)
+    laboratory.train(
+        {name: (*words, f"trainer.epochs={epochs[name]}") for name, words in treatments.items()}, asked.seeds
+    )
     print(f"{epochs['plain']} epochs of the fixed set, {epochs['stream']} of the stream; seeds {asked.seeds}")
     print(table({name: figures(laboratory.runs, name, asked.seeds) for name in treatments}))
     if len(asked.seeds) > 1:
         for part in PARTS:
-            print(laboratory.against_plain(part, list(treatments), asked.seeds), end="\n\n")
+            print(laboratory.compared(part, list(treatments), asked.seeds, "plain"), end="\n\n")
 
 
 if __name__ == "__main__":

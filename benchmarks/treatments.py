@@ -25,12 +25,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
-from sgexp.console import progress
+from laboratory import ONE_THREAD, PARTS, Laboratory, figures, finished, mean_of, table
 
 DATA = (
     "size.materials=5800",
@@ -40,11 +37,11 @@ DATA = (
     "split.test_family=0.2",
 )
 # As many draws an epoch for all as training crystals: a plan that balances to the largest group has many more.
-STEPS = ("trainer.epochs=24", "trainer.epoch_draws=2871")
+DRAWS = "trainer.epoch_draws=2871"
+EPOCHS = 24
 SEEDS = (1, 2, 3, 4, 5)
 MOST_PROMISING = 5
 ORDER = ("curve", "screen", "confirm", "test", "posthoc")
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 CURVE = (12, 24, 48, 96, 192)
 TREATMENTS: dict[str, tuple[str, ...]] = {
     "plain": (),
@@ -99,9 +96,6 @@ LATER: dict[str, tuple[str, ...]] = {
         )
     },
 }
-QUICK = ("size=tiny", "trainer.epochs=1", "trainer.epoch_draws=40", "evaluation.resamples=100")
-FIGURES = ("top1", "top5", "balanced_accuracy", "macro_f1")
-PARTS = ("validation", "test_material", "test_family")
 
 
 def main() -> None:
@@ -109,39 +103,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", nargs="+", default=list(ORDER), choices=ORDER, metavar="STEP")
     parser.add_argument("--only", nargs="+", default=list(TREATMENTS), choices=[*TREATMENTS, *LATER], metavar="NAME")
+    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of each training but the curve's")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS), help="of the confirmation and after")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time, of one thread each")
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
     parser.add_argument("--quick", action="store_true", help="two of the tiny size, one seed: whether it runs")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        common = STEPS if arguments.quick else (*DATA, *STEPS)
-        folder = (arguments.output or Path(scratch)).resolve()
-        laboratory = Laboratory(folder, arguments.jobs, arguments.quick, common)
-        names = ["plain", "mixup"] if arguments.quick else arguments.only
-        if "curve" in arguments.steps and not arguments.quick:
-            print(laboratory.curve(), end="\n\n")
-        screened = laboratory.screened(names)
-        if "screen" in arguments.steps:
-            print(table(screened), end="\n\n")
-        seeds = SEEDS[:1] if arguments.quick else SEEDS
-        if "posthoc" in arguments.steps and "plain" in names:
-            print(laboratory.corrected_afterwards(seeds), end="\n\n")
-        if "confirm" not in arguments.steps and "test" not in arguments.steps:
-            return
-        chosen = confirmed(screened)
-        laboratory.train({name: (TREATMENTS | LATER)[name] for name in chosen}, seeds)
-        for part in PARTS if "test" in arguments.steps else PARTS[:1]:
-            print(laboratory.against_plain(part, chosen, seeds), end="\n\n")
+        folder = "treatments" if arguments.epochs == EPOCHS else f"treatments_{arguments.epochs}_epochs"
+        common = (*(() if arguments.quick else DATA), f"trainer.epochs={arguments.epochs}", DRAWS)
+        run(Treatments(arguments.output or Path(scratch), folder, arguments.jobs, arguments.quick, common), arguments)
 
 
-class Laboratory:
-    """Trains what is missing below a folder, ``jobs`` at a time, all with the words ``common``."""
+def run(laboratory: Treatments, arguments: argparse.Namespace) -> None:
+    """Run what is missing of the steps asked for, then print their tables."""
+    names = ["plain", "mixup"] if arguments.quick else arguments.only
+    seeds = [1] if arguments.quick else arguments.seeds
+    if "curve" in arguments.steps and not arguments.quick:
+        print(laboratory.curve(), end="\n\n")
+    screened = laboratory.screened(names)
+    if "screen" in arguments.steps:
+        print(table(screened), end="\n\n")
+    if "posthoc" in arguments.steps and "plain" in names:
+        print(laboratory.corrected_afterwards(seeds), end="\n\n")
+    if "confirm" not in arguments.steps and "test" not in arguments.steps:
+        return
+    chosen = confirmed(screened)
+    laboratory.train({name: (TREATMENTS | LATER)[name] for name in chosen}, seeds)
+    for part in PARTS if "test" in arguments.steps else PARTS[:1]:
+        print(laboratory.compared(part, chosen, seeds, "plain"), end="\n\n")
+        if {"smote", "random_over"} <= set(chosen):  # mixing against repeating
+            print(laboratory.compared(part, ["smote", "random_over"], seeds, "random_over"), end="\n\n")
 
-    def __init__(self, folder: Path, jobs: int, quick: bool, common: Sequence[str] = ()) -> None:
-        self.folder, self.jobs = folder, jobs
-        self.common = (*common, "evaluation.baselines=[]", "logger=none")
-        self.last = QUICK if quick else ()
-        self.runs = folder / "outputs" / "train"
+
+class Treatments(Laboratory):
+    """The steps that are more than training and comparing."""
 
     def curve(self) -> str:
         """Train the plain network for longer and longer; return a table of its validation figures."""
@@ -155,29 +151,6 @@ class Laboratory:
         self.train({name: known[name] for name in names}, SEEDS[:1])
         return {name: figures(self.runs, name, SEEDS[:1]) for name in names}
 
-    def train(self, treatments: dict[str, tuple[str, ...]], seeds: Sequence[int]) -> None:
-        """Train each treatment with each seed that is missing."""
-        wanted = [(name, words, seed) for seed in seeds for name, words in treatments.items()]
-        missing = [(name, words, seed) for name, words, seed in wanted if seed not in finished(self.runs, name)]
-        with progress() as bar, ThreadPoolExecutor(self.jobs) as pool:
-            task = bar.add_task("trainings", total=len(missing))
-            for _ in pool.map(lambda job: self.train_one(*job), missing):
-                bar.advance(task)
-
-    def train_one(self, name: str, words: Sequence[str], seed: int) -> None:
-        """Train once, by the command; ``{plain}`` stands for the folder of plain training with this seed."""
-        if any("{plain}" in word for word in words):
-            plain = finished(self.runs, "plain").get(seed)
-            if plain is None:
-                raise SystemExit(f"{name} needs the network of plain training with seed {seed}: train plain first.")
-            words = [word.replace("{plain}", str(plain)) for word in words]
-        data = os.environ.get("SGEXP_DATA", self.folder / "data")
-        places = [f"name={name}", f"output_dir={self.folder / 'outputs'}", f"data_dir={data}", "resume=auto"]
-        command = [sys.executable, "-m", "sgexp", *self.common, *words, *self.last, *places, f"seed={seed}"]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | ONE_THREAD)
-        if ended.returncode:
-            raise SystemExit(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stderr}")
-
     def corrected_afterwards(self, seeds: Sequence[int]) -> str:
         """Evaluate plain networks with post-hoc corrections; return a Markdown table of means over seeds."""
         self.train({"plain": ()}, seeds)
@@ -185,9 +158,8 @@ class Laboratory:
         for seed in seeds:
             if seed not in finished(runs, "posthoc"):
                 run = finished(self.runs, "plain")[seed]
-                data = os.environ.get("SGEXP_DATA", self.folder / "data")
                 words = [f"run={run}", "task.posthoc=all", "name=posthoc", "evaluation.baselines=[]"]
-                words += [f"output_dir={self.folder / 'outputs'}", f"data_dir={data}"]
+                words += [f"output_dir={self.folder / 'outputs'}", f"data_dir={self.data}"]
                 command = [sys.executable, "-m", "sgexp", "task=evaluate", *words]
                 subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=os.environ | ONE_THREAD)
         records = [json.loads((finished(runs, "posthoc")[seed] / "result.json").read_text()) for seed in seeds]
@@ -207,79 +179,12 @@ class Laboratory:
             lines.append(f"| {way} | {taus} | {' | '.join(cells)} | {means[1][0] / base if base else 0.0:.2f} |")
         return "\n".join(lines)
 
-    def against_plain(self, part: str, names: Sequence[str], seeds: Sequence[int]) -> str:
-        """Return a Markdown table of ``task=compare``: treatments and what each differs from plain training by."""
-        runs = [finished(self.runs, name)[seed] for name in names for seed in seeds]
-        answer = self.folder / f"compare_{part}.json"
-        words = [f"task.runs=[{','.join(map(str, runs))}]", "task.reference=plain", f"task.part={part}"]
-        words += ["task.figures=[macro_f1,top1]", f"task.json={answer}", f"output_dir={self.folder / 'outputs'}"]
-        subprocess.run([sys.executable, "-m", "sgexp", "task=compare", *words], check=True, stdout=subprocess.DEVNULL)
-        return comparison(part, json.loads(answer.read_text())["comparisons"])
-
 
 def confirmed(screened: dict[str, list[dict[str, dict[str, float]]]]) -> list[str]:
     """Return plain training, SMOTE, and the most promising of the others by the macro-F1 of the screening."""
     always = [name for name in ("plain", "smote") if name in screened]
     others = sorted(set(screened) - set(always), key=lambda name: -mean_of(screened[name], "macro_f1")[0])
     return always + others[:MOST_PROMISING]
-
-
-def finished(folder: Path, name: str) -> dict[int, Path]:
-    """Return the folders of a treatment's finished runs in ``folder`` by seed."""
-    # The whole name of a run's folder, DATE_TIME_NAME-HASH: "smote" is not "borderline_smote".
-    found = sorted(folder.glob(f"????-??-??_??-??-??_{name}-????????*/result.json"))
-    records = [(json.loads(path.read_text()), path.parent) for path in found]
-    return {record["seed"]: folder for record, folder in records if record["status"] == "finished"}
-
-
-def figures(folder: Path, name: str, seeds: Sequence[int]) -> list[dict[str, dict[str, float]]]:
-    """Return the validation figures of a treatment's runs with these seeds."""
-    found = finished(folder, name)
-    return [json.loads((found[seed] / "result.json").read_text())["metrics"]["validation"] for seed in seeds]
-
-
-def table(found: dict[str, list[dict[str, dict[str, float]]]], best_first: bool = True) -> str:
-    """Return a Markdown table: means over seeds with the mean interval over families, best macro-F1 first.
-
-    The last column is the ratio of the macro-F1 to that of plain training, where that is among them.
-    """
-    lines = ["| treatment | " + " | ".join(FIGURES) + " | ratio to plain |", "|---" * (len(FIGURES) + 2) + "|"]
-    means = {name: {key: mean_of(runs, key) for key in FIGURES} for name, runs in found.items()}
-    plain = means["plain"]["macro_f1"][0] if "plain" in means else 0.0
-    for name in sorted(means, key=lambda name: -means[name]["macro_f1"][0] if best_first else 0.0):
-        cells = [f"{value:.3f} [{low:.2f}, {high:.2f}]" for value, low, high in means[name].values()]
-        cells.append(f"{means[name]['macro_f1'][0] / plain:.2f}" if plain else "-")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def comparison(part: str, found: Sequence[dict]) -> str:
-    """Return a Markdown table of comparisons with plain training, best first."""
-    lines = [
-        f"| {part}: treatment | figure | treatment | plain | difference | p (Holm) | detectable | shown |",
-        "|---" * 8 + "|",
-    ]
-    signs = [(one, 1 if one["b"] == "plain" else -1) for one in found]
-    for one, sign in sorted(signs, key=lambda pair: (pair[0]["figure"], -pair[1] * pair[0]["difference"]["value"])):
-        name, value, plain = (
-            (one["a"], one["value_a"], one["value_b"]) if sign > 0 else (one["b"], one["value_b"], one["value_a"])
-        )
-        low, high = sorted((sign * one["difference"]["low"], sign * one["difference"]["high"]))
-        cells = [
-            name,
-            one["figure"],
-            f"{value:.3f}",
-            f"{plain:.3f}",
-            f"{sign * one['difference']['value']:+.3f} [{low:+.3f}, {high:+.3f}]",
-        ]
-        cells += [f"{one['p_holm']:.3f}", f"{one['detectable']:.3f}", "yes" if one["shown"] else "no"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def mean_of(runs: list[dict[str, dict[str, float]]], figure: str) -> list[float]:
-    """Return a figure's mean over runs, and the means of its interval's two ends."""
-    return [float(np.mean([run[figure][key] for run in runs])) for key in ("value", "low", "high")]
 
 
 if __name__ == "__main__":
