@@ -63,14 +63,18 @@ def corrected(
 def correction_of(name: str, config: Config, trained: TrainedRun) -> tuple[posthoc.Correction, list[str]]:
     """Return a correction for the run's draws or last layer, and what a reader must know of it."""
     notes = []
-    if config.loss.treats_imbalance:
-        notes.append("the run's loss treats the imbalance already: what is left to correct is little, tau may be 0")
+    already = [name for name in ("loss", "stage", "mixing") if getattr(config, name).treats_imbalance]
+    if already:
+        notes.append(
+            f"the run's {' and '.join(already)} treated the imbalance already: what is left to correct is little, "
+            "tau may be 0"
+        )
     if name == "tau_normalisation":
         weights, bias = last_layer(trained.network.network, build(config.transform).pixels)
         return posthoc.tau_normalisation(weights, bias), notes
     stages: Stages = build(config.stage)
     if stages.draws_evenly:
-        notes.append("the run's last stage drew all groups equally often: there is no frequency to adjust for")
+        notes = ["the run's last stage drew all groups equally often: there is no frequency to adjust for"]
         return posthoc.logit_adjustment(np.ones(len(trained.classes))), notes
     counts_K = drawn_counts(trained)
     augment = build(config.augment, classes=trained.classes.tolist(), seed=config.seed)

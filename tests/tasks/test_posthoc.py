@@ -35,3 +35,16 @@ def test_logits_are_adjusted_for_how_often_labels_were_shown(words, counts, trai
     share = np.array(counts) / np.sum(counts)
     np.testing.assert_allclose(correction(answers, 0.7).logits, logits - 0.7 * np.log(share), rtol=1e-5, atol=1e-6)
     assert len(notes) == ("stage=crt" in words)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["sampler=smote"], None),  # its draws are what is adjusted for
+        (["loss=ldam", "stage=drw"], "loss and stage"),
+        (["mixing=remix"], "mixing"),
+    ],
+)
+def test_what_treated_the_imbalance_in_training_is_named(words, named, trained):
+    _, notes = correction_of("logit_adjustment", Composer().check(words), trained)
+    assert [note.split(" treated")[0] for note in notes] == ([f"the run's {named}"] if named else [])
