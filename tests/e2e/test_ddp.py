@@ -18,7 +18,8 @@ IN_PROC = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="proce
 
 @pytest.mark.slow
 def test_two_processes_leave_one_run_like_that_of_a_single_one(tmp_path):
-    ended = command("size=tiny", *DDP, "augment=none", "model.norm=group", cwd=tmp_path / "two")
+    drawn = "sampler=progressive"  # other draws every epoch
+    ended = command("size=tiny", *DDP, drawn, "augment=none", "model.norm=group", cwd=tmp_path / "two")
     assert ended.code == 0, ended.err
     assert ended.err == ""
     two = only_run(tmp_path / "two")
@@ -34,7 +35,7 @@ def test_two_processes_leave_one_run_like_that_of_a_single_one(tmp_path):
     _, rows = table(two / "split.csv")
     assert sorted(found["row"].tolist()) == [int(row["row"]) for row in rows if row["split"].startswith("test")]
 
-    alone = ("trainer.devices=1", "augment=none", "model.norm=group", "logger=none")
+    alone = ("trainer.devices=1", drawn, "augment=none", "model.norm=group", "logger=none")
     single = command("size=tiny", *DDP, *alone, cwd=tmp_path / "one")
     assert single.code == 0, single.err
     expected = arrays(only_run(tmp_path / "one") / "predictions_test.npz")

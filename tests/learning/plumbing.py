@@ -84,10 +84,9 @@ def with_auxiliary(module, seed=7, train=60, **weights):
     return module
 
 
-def make_data(*, batch_size=16, n_train=60, **options):
+def make_data(*, batch_size=16, n_train=60, plan=None, **options):
     store = ArrayStore()
-    base = np.arange(n_train)
-    plan = ResamplingPlan.selection(base)
+    plan = plan or ResamplingPlan.selection(np.arange(n_train))
     rows = {"validation": np.arange(60, 80)}
     return PatternDataModule(
         store, store.labels, rows, plan, batch_size=batch_size, eval_batch_size=7, seed=2, **options
