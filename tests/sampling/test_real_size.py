@@ -9,8 +9,8 @@ import pytest
 
 ANEW = "instance sqrt class_balanced progressive deferred repeat_factor m_per_class family_balanced".split()
 PLANNED = [*ANEW, "RandomUnder", "RandomOver", "near_miss", "Smote", "cross_material", "kmeans_smote"]
-PLANNED += ["instance_hardness"]
-RAISE_ALL = ["RandomOver", "Smote", "cross_material", "kmeans_smote"]
+PLANNED += ["instance_hardness", "cluster_centroids", "energy_interpolation", "Staged"]
+RAISE_ALL = ["RandomOver", "Smote", "cross_material", "kmeans_smote", "energy_interpolation"]
 LARGEST = 11_764
 
 
@@ -38,5 +38,5 @@ def test_plans_for_all_of_smc19_serve_every_group(planned):
         assert planned[name]["most"] <= LARGEST * (1.001 if name == "kmeans_smote" else 1), "k-means SMOTE rounds up"
     for name in ("class_balanced", "m_per_class", "family_balanced"):
         assert planned[name]["draws"] == 148_006 and planned[name]["most"] - planned[name]["fewest"] <= 4
-    for name in ("RandomUnder", "near_miss", "instance_hardness"):
+    for name in ("RandomUnder", "near_miss", "instance_hardness", "cluster_centroids"):
         assert planned[name]["most"] == 145, "the median of all counts"
