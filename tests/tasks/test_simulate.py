@@ -85,3 +85,14 @@ def test_shards_say_what_is_theirs_and_what_is_still_to_come(ask, tmp_path):
 def test_what_is_no_share_is_refused(ask, shard):
     code, said = ask(f"task.shard={shard}")
     assert code == 2 and "no share" in said.err and "3/40" in said.err
+
+
+def test_files_hold_the_directions_asked_for(ask, tmp_path):
+    code, said = ask("simulation=smc19", "simulation.uvw=[[0,0,1],[1,1,0],[1,-1,2]]", "task.limit=2")
+    assert code == 0, said.err
+    for path in (tmp_path / "made").glob("*.h5"):
+        with h5py.File(path) as file:
+            assert len(file) == 2
+            for group in file.values():
+                assert group["sgexp"].attrs["uvw"].tolist() == [[0, 0, 1], [1, 1, 0], [1, -1, 2]]
+                assert group.attrs["z_dirs"][0].T.tolist() == [[0, 0, 1], [1, 1, 0], [1, -1, 2]]
