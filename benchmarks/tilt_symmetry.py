@@ -1,138 +1,92 @@
-"""What the fast engine would save by computing symmetry-equivalent tilts once: docs/simulation.md quotes it.
+"""What the fast engine saves by computing symmetry-equivalent tilts once: docs/simulation.md quotes it.
 
-A rotation or mirror of the crystal that keeps the beam's direction takes the beam G at the incident tilt k to R G at
-R k, so that on rings of tilts with that symmetry one tilt of each orbit is enough. Of each zone of the default
-population this prints the order of its group of such operations, and the processor time of the engine, of its waves
-(the only part that grows with the tilts), and the ratio to the engine's of what symmetry could save at best: finding
-the operations and copying the amplitudes cost nothing here, and tilts are placed where the fewest are needed. Screw
-axes and glides along the beam count where the slab has no period (a mean over terminations is computed there), else
-they do not.
+Each zone of crystals of the default population is computed at SMC-19's full quality with all tilts and with one tilt of
+each orbit, in turn, by an engine that has met neither crystal nor zone, so that finding the operations is part of the
+time. Printed for each order of a zone's group and for all zones: processor time of both, the ratio of the first to the
+second, tilts computed, and R1 between the two patterns.
 
-    python benchmarks/tilt_symmetry.py [--crystals 150]
-    python benchmarks/tilt_symmetry.py --quick    # four crystals
+    python benchmarks/tilt_symmetry.py [--crystals 40]
+    python benchmarks/tilt_symmetry.py --quick    # three crystals
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from unittest import mock
 
 import numpy as np
 import torch
-from common import Table, machine
+from common import Table, machine, r1
 
 from sgexp.composition import Composer
 from sgexp.crystallography.crystal import Crystal
 from sgexp.crystallography.population import make_population
-from sgexp.crystallography.symmetry import dataset
 from sgexp.errors import DataError
 from sgexp.schema import build
-from sgexp.simulation import protocol, tilt
-from sgexp.simulation.cells import ZoneCell
+from sgexp.simulation import orbits, protocol, tilt
 from sgexp.simulation.schema import ProtocolConfig
 
-KEV, SYMPREC = 150.0, 1e-3
-SETTINGS = {
-    "quick (6 tilts)": (["simulation=quick"], 1),
-    "full quality": (["simulation=smc19", "simulation/engine=tilt", "size=smc19"], 8),  # every 8th crystal
-}
+KEV = 150.0
+WORDS = ["simulation=smc19", "simulation/engine=tilt", "size=smc19"]
 
 
-def operations(crystal: Crystal, zone: protocol.Zone, cell: ZoneCell) -> tuple[int, bool]:
-    """Return the order of the rotations that keep zone and slab, and whether mirrors do too."""
-    found = dataset(crystal.cell, crystal.positions, crystal.numbers, SYMPREC)
-    if found is None:
-        return 1, False
-    kept = (found.rotations @ np.array(zone.uvw) == zone.uvw).all(axis=1)
-    if cell.periodic:  # one termination: an operation may not move the crystal along the beam
-        heights = found.translations @ crystal.cell @ zone.axes[2] / (cell.repeat / cell.index)
-        kept &= np.abs(heights - np.round(heights)) * cell.repeat / cell.index < SYMPREC
-    different = np.unique(found.rotations[kept], axis=0)
-    proper = int((np.linalg.det(different) > 0).sum())
-    return proper, proper < len(different)
-
-
-def fewest(degree: int, rotations: int, mirrors: bool) -> tuple[int, int]:
-    """Return how many tilts are computed with the symmetry and without, for polynomials of ``degree``.
-
-    Each ring has at least as many tilts as ``disks.tilts`` puts there, a multiple of the order, none on a mirror.
-    """
-    rings = [2 * degree + 5 - 4 * ring for ring in range(1, degree // 2 + 2)]
-    order = rotations * (2 if mirrors else 1)
-    return sum(math.ceil(count / order) for count in rings), sum(rings)
-
-
-@contextmanager
-def watched() -> Iterator[list[float]]:
-    """Put the processor seconds of every call of ``tilt.amplitudes`` into the list."""
-    seconds: list[float] = []
-    plain = tilt.amplitudes
-
-    def timed(*given: object) -> object:
-        began = time.process_time()
-        result = plain(*given)  # type: ignore[arg-type]
-        seconds.append(time.process_time() - began)
-        return result
-
-    tilt.amplitudes = timed  # type: ignore[assignment]
-    try:
-        yield seconds
-    finally:
-        tilt.amplitudes = plain
-
-
-def measure(crystals: list[Crystal], config: ProtocolConfig, table: Table, name: str) -> None:
-    """Print a row for each order of the group, and one for all zones."""
+def timed(crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig, all_tilts: bool) -> tuple[float, np.ndarray]:
+    """Return the processor seconds of a new engine for one zone, and the pattern."""
     engine: tilt.Tilt = build(config.engine)
-    rows: dict[int, list[tuple[float, float, float]]] = {}
-    for crystal in crystals:
+    rng = np.random.default_rng(1)
+    with mock.patch.object(orbits, "orbits", (lambda kept, degree: None) if all_tilts else orbits.orbits):
+        began = time.process_time()
+        pattern = engine.zone_pattern(crystal, zone, config, KEV, rng).pattern
+        return time.process_time() - began, pattern
+
+
+def order_of(crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig) -> tuple[int, int, int]:
+    """Return the order of a zone's group, and how many tilts are computed with and without it."""
+    engine: tilt.Tilt = build(config.engine)
+    cell, grid = engine._cell(crystal, zone, config)
+    degree = engine._degree(zone, config, KEV)
+    kept = orbits.operations(orbits.rotations(crystal), cell, zone.axes, grid.shape)
+    found = engine._orbits(crystal, zone, cell, grid, degree)
+    every = len(tilt.disks.tilts(degree))
+    return len(kept), every if found is None else len(found.nodes), every
+
+
+def main() -> None:
+    """Measure zone by zone."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--crystals", type=int, default=40)
+    parser.add_argument("--quick", action="store_true", help="three crystals")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    print(f"machine: {machine('torch', 'numpy')}")
+    config = Composer().check(WORDS).simulation
+    count = 3 if asked.quick else asked.crystals
+    rows: dict[int, list[tuple[float, ...]]] = {}
+    crystals = make_population(230, 1)
+    for crystal in [crystals[i] for i in np.linspace(0, len(crystals) - 1, count).astype(int)]:
         try:
             zones = protocol.zones(crystal, config)  # type: ignore[arg-type]
         except DataError:  # too few reflections
             continue
         for zone in zones:
-            if engine.leaves(crystal, zone, config, KEV):
+            if build(config.engine).leaves(crystal, zone, config, KEV):
                 continue
-            cell, _ = engine._cell(crystal, zone, config)
-            rotations, mirrors = operations(crystal, zone, cell)
-            some, all_of_them = fewest(engine._degree(zone, config, KEV), rotations, mirrors)
-            with watched() as waves:
-                began = time.process_time()
-                engine.zone_pattern(crystal, zone, config, KEV, np.random.default_rng(1))
-                whole = time.process_time() - began
-            saved = waves[0] * (1.0 - some / all_of_them)
-            rows.setdefault(rotations * (2 if mirrors else 1), []).append((whole, waves[0], saved))
-    everything = [row for of_order in rows.values() for row in of_order]
-    for order, of_order in [*sorted(rows.items()), (0, everything)]:
-        whole, waves_s, saved_s = np.array(of_order).sum(axis=0)
+            order, some, every = order_of(crystal, zone, config)
+            timed(crystal, zone, config, all_tilts=True)  # what a process computes once, such as form factors
+            plain_s, plain = timed(crystal, zone, config, all_tilts=True)
+            once_s, once = timed(crystal, zone, config, all_tilts=False)
+            rows.setdefault(order, []).append((plain_s, once_s, every, some, r1(once, plain)))
+    columns = [("zones", 6), ("all, s", 8), ("once, s", 8), ("ratio", 6), ("tilts", 12), ("R1 median", 9), ("max", 8)]
+    table = Table(("group", 8), *columns)
+    for order, zones_of_it in [*sorted(rows.items()), (0, [row for some in rows.values() for row in some])]:
+        plain_s, once_s, every, some, _ = np.sum(zones_of_it, axis=0)
+        apart = [row[4] for row in zones_of_it]
+        tilts = f"{some:.0f} of {every:.0f}"
         label = f"order {order}" if order else "all"
-        shares = [len(of_order) / len(everything), waves_s / whole, saved_s / whole]
-        table.row(name, label, len(of_order), f"{whole:.2f}", *(f"{share:.1%}" for share in shares))
-
-
-def main() -> None:
-    """Measure both settings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crystals", type=int, default=150)
-    parser.add_argument("--quick", action="store_true", help="four crystals")
-    asked = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    print(f"machine: {machine('torch', 'numpy')}")
-    crystals = make_population(2900, 1)[: 4 if asked.quick else asked.crystals]
-    columns: list[tuple[str, int] | str] = [
-        ("zones", 6),
-        ("engine s", 9),
-        ("of zones", 9),
-        ("waves", 7),
-        ("ratio saved", 11),
-    ]
-    table = Table(("setting", 16), ("group", 8), *columns)
-    for name, (words, step) in SETTINGS.items():
-        measure(crystals[:: 1 if asked.quick else step], Composer().check(words).simulation, table, name)
+        times = (f"{plain_s:.2f}", f"{once_s:.2f}", f"{plain_s / once_s:.2f}x")
+        table.row(label, len(zones_of_it), *times, tilts, f"{np.median(apart):.1e}", f"{max(apart):.1e}")
 
 
 if __name__ == "__main__":

@@ -23,14 +23,27 @@ def tilts(degree: int) -> Array:
     n = (degree + 1) (degree + 2) / 2, as many as there are polynomials: concentric rings of Ramos-López et al., Appl.
     Math. Comput. 274, 247 (2016), "Optimal sampling patterns for Zernike polynomials".
     """
-    rings = []
-    for ring in range(1, degree // 2 + 2):
-        count = 2 * degree + 5 - 4 * ring
-        zero = math.cos((2 * ring - 1) * math.pi / (2 * (degree + 1)))
-        radius = 1.1565 * zero - 0.76535 * zero**2 + 0.60517 * zero**3
+    placed = []
+    for ring, (radius, count) in enumerate(rings(degree), start=1):
         angles = 2.0 * np.pi * (np.arange(count) + 0.5 * (ring % 2)) / count
-        rings.append(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1))
-    return np.concatenate(rings)
+        placed.append(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1))
+    return np.concatenate(placed)
+
+
+def rings(degree: int) -> list[tuple[float, int]]:
+    """Return radius and number of tilts of each ring, from the outermost inwards."""
+    zeros = [math.cos((2 * ring - 1) * math.pi / (2 * (degree + 1))) for ring in range(1, degree // 2 + 2)]
+    radii = [1.1565 * zero - 0.76535 * zero**2 + 0.60517 * zero**3 for zero in zeros]
+    return [(radius, 2 * degree + 1 - 4 * ring) for ring, radius in enumerate(radii)]
+
+
+def least_squares(degree: int, nodes: Array) -> Array:
+    """Return ``fit_matrix`` for other nodes, at least as many as there are polynomials."""
+    columns, rows = (chebyshev(values, degree) for values in nodes.T)
+    i, j = np.nonzero(np.add.outer(np.arange(degree + 1), np.arange(degree + 1)) <= degree)
+    result = np.zeros((degree + 1, degree + 1, len(nodes)))
+    result[i, j] = np.linalg.pinv(rows[:, i] * columns[:, j])
+    return result
 
 
 @lru_cache(maxsize=32)
@@ -61,17 +74,26 @@ def disk_radius(aperture: float, edge: float) -> float:
 
 
 def paint(
-    amplitudes: Tensor, beams: Array, aperture: float, edge: float, grid: tuple[int, int], box: tuple[float, float]
+    amplitudes: Tensor,
+    beams: Array,
+    aperture: float,
+    edge: float,
+    grid: tuple[int, int],
+    box: tuple[float, float],
+    fitted: Array | None = None,
 ) -> Tensor:
     """Return sum_G |A(q - G)|^2 |S_G(q - G)|^2 on the frequencies q of a box, (Ny, Nx), zero at [Ny/2, Nx/2].
 
     ``amplitudes`` (tilts, beams) complex at ``tilts(degree) * disk_radius(aperture, edge)``; ``beams`` (beams, 2): G as
     (x, y) in 1/Å. A is the soft aperture of ``multislice``, normalised so that it sums to 1 over the picture.
+    ``fitted``: the ``least_squares`` of the tilts, where they are others.
     """
     (ny, nx), (lx, ly) = grid, box
     radius = disk_radius(aperture, edge)
-    degree = round((math.sqrt(8 * len(amplitudes) + 1) - 3) / 2)
-    fit = torch.from_numpy(fit_matrix(degree).reshape(-1, len(amplitudes)).astype(np.float32))
+    if fitted is None:
+        fitted = fit_matrix(round((math.sqrt(8 * len(amplitudes) + 1) - 3) / 2))
+    degree = len(fitted) - 1
+    fit = torch.from_numpy(fitted.reshape(-1, len(amplitudes)).astype(np.float32))
     reach = (math.ceil(radius * ly), math.ceil(radius * lx))
     picture = torch.zeros((ny + 4 * reach[0] + 4) * (nx + 4 * reach[1] + 4))
     width = nx + 4 * reach[1] + 4

@@ -194,12 +194,16 @@ def engine_version(config: ProtocolConfig, engine: Component) -> int:
     """Return the version of the code that computes these patterns.
 
     Since the second, zones that the fast engine leaves to multislice have its thermal motion instead of a frozen
-    configuration, and slabs too thick for its polynomials are left whatever degree is asked for. Where neither can be
-    met (a fixed degree, thin slabs: the default), data keep their name.
+    configuration, and slabs too thick for its polynomials are left whatever degree is asked for. Since the third, tilts
+    that symmetry makes equivalent are computed once. Where none of this can be met (a fixed degree, thin slabs: the
+    default), data keep their name.
     """
+    if not isinstance(engine, TiltEngine):
+        return ENGINE_VERSION
+    if engine.degree is None:
+        return ENGINE_VERSION + 2
     thin = isinstance(config, SimulationConfig) and config.thickness <= THIN
-    unchanged = not isinstance(engine, TiltEngine) or (thin and engine.degree is not None)
-    return ENGINE_VERSION + (0 if unchanged else 1)
+    return ENGINE_VERSION + (0 if thin else 1)
 
 
 GROUPS: dict[str, tuple[type, ...]] = {

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sgexp.crystallography.crystal import Crystal
-from sgexp.simulation import disks, protocol
+from sgexp.simulation import disks, orbits, protocol
 from sgexp.simulation.cells import Integers, ZoneCell, periodic_cell, primitive, zone_cell
 from sgexp.simulation.gridding import fast_size
 from sgexp.simulation.multislice import Multislice, ZonePattern, batched_rows
@@ -115,6 +115,8 @@ class Tilt:
         self._basis: tuple[Array, Integers] | None = None
         self._cells: dict[tuple[object, ...], tuple[ZoneCell, Grid]] = {}
         self._cut: dict[tuple[object, ...], Slices] = {}
+        self._turns: Array | None = None
+        self._equivalent: dict[tuple[object, ...], orbits.Orbits | None] = {}
 
     def q_max(self, grid: tuple[int, int], box: tuple[float, float]) -> float:
         """Return the radius in 1/Å up to which the patterns hold scattering: Nyquist's, as in multislice."""
@@ -139,18 +141,37 @@ class Tilt:
         size, box = (config.grid, config.grid), (config.box, config.box)
         aperture, edge = zone.semi_angle / wavelength(energy_kev), config.aperture_edge
         radius, q_max = disks.disk_radius(aperture, edge), self.q_max(size, box)
-        nodes = disks.tilts(self._degree(zone, config, energy_kev)) * radius
+        degree = self._degree(zone, config, energy_kev)
+        equivalent = self._orbits(crystal, zone, cell, grid, degree)
+        nodes = (disks.tilts(degree) if equivalent is None else equivalent.nodes) * radius
         nodes = nodes + np.array(zone.mistilt) / wavelength(energy_kev)
         waves, absorbed = amplitudes(grid, slices, energy_kev, nodes, self.device)
-        beams = grid.beams.reshape(-1, 2)
+        beams, fitted = grid.beams.reshape(-1, 2), None
+        if equivalent is not None:
+            near = np.flatnonzero(np.hypot(*beams.T) < q_max + radius)
+            waves, beams, fitted = equivalent.waves(waves, near, grid.shape), beams[near], equivalent.fitted
         strongest = waves.abs().square().amax(dim=0).numpy()
         seen = np.flatnonzero((strongest > _UNSEEN) & (np.hypot(*beams.T) < q_max + radius))
-        picture = disks.paint(waves[:, torch.from_numpy(seen)], beams[seen], aperture, edge, size, box)
+        picture = disks.paint(waves[:, torch.from_numpy(seen)], beams[seen], aperture, edge, size, box, fitted)
         if self.thermal == "einstein" and not still:
             picture += diffuse_background(picture, cell.numbers, absorbed, b, box)
         ky, kx = (np.arange(-(n // 2), n - n // 2) / length for n, length in zip(size, box[::-1], strict=True))
         pattern = picture.numpy() * (ky[:, None] ** 2 + kx[None] ** 2 < q_max**2)
         return ZonePattern(pattern, self.name, float(slices.thickness[0]), float(slices.thickness.sum()))
+
+    def _orbits(
+        self, crystal: Crystal, zone: protocol.Zone, cell: ZoneCell, grid: Grid, degree: int
+    ) -> orbits.Orbits | None:
+        """Return the orbits of a zone's tilts, None where there are none: few tilts, or a beam that misses the zone."""
+        if self.degree is not None or any(zone.mistilt):
+            return None
+        if self._turns is None:
+            self._turns = orbits.rotations(crystal)
+        key = (zone.uvw, zone.axes.tobytes(), grid.shape, degree)
+        if key not in self._equivalent:
+            kept = orbits.operations(self._turns, cell, zone.axes, grid.shape)
+            self._equivalent[key] = orbits.orbits(kept, degree) if len(kept) > 1 else None
+        return self._equivalent[key]
 
     def leaves(self, crystal: Crystal, zone: protocol.Zone, config: ProtocolConfig, energy_kev: float) -> bool:
         """Say whether a zone is left to multislice: its cell is too large, or the slab too thick for interpolation."""
@@ -170,6 +191,7 @@ class Tilt:
         """Return ``plane_waves`` of a zone, which all energies of a crystal share."""
         if crystal is not self._crystal:
             self._crystal, self._basis, self._cells, self._cut = crystal, primitive(crystal), {}, {}
+            self._turns, self._equivalent = None, {}
         settings = (config.grid, config.box, config.aperture_edge, *config.energies_kev)
         key = (zone.uvw, zone.axes.tobytes(), zone.semi_angle, zone.mistilt, *settings)
         if key not in self._cells:

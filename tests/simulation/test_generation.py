@@ -261,8 +261,8 @@ def test_data_in_which_zones_may_be_left_to_multislice_are_of_the_second_version
         return schema.engine_version(config, config.engine)
 
     assert version() == version("simulation=smc19") == version("simulation=blind") == 1
-    assert version("simulation/engine=tilt") == version("simulation=blind", "simulation/engine=tilt_coarse") == 2
-    assert version("simulation.thickness=500") == 2
+    assert version("simulation=blind", "simulation/engine=tilt_coarse") == version("simulation.thickness=500") == 2
+    assert version("simulation/engine=tilt") == 3, "equivalent tilts are computed once"
 
 
 def test_every_field_that_came_later_is_one_of_the_schemas():
