@@ -50,6 +50,10 @@ def draw_ladder(
 ) -> None:
     """Draw each figure with its interval against the rungs; dashed: the same materials as the run was tested."""
     figure, cells = plt.subplots(1, len(FIGURES), figsize=(4.2 * len(FIGURES), 3.4), sharex=True, layout="constrained")
+    if logarithmic:
+        cells[0].set_xscale("log")  # they share it
+    if len(rungs) == 1:  # one point has no width to be drawn in
+        cells[0].set_xlim(*((rungs[0] / 10, rungs[0] * 10) if logarithmic else (rungs[0] - 1, rungs[0] + 1)))
     for axes, (name, words) in zip(cells, FIGURES.items(), strict=True):
         for part in trained:
             points = [(value, item[part][name]) for value, item in zip(rungs, metrics, strict=True)]
@@ -62,8 +66,6 @@ def draw_ladder(
         axes.set_ylim(0, None)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        if logarithmic:
-            axes.set_xscale("log")
     cells[0].legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
