@@ -27,6 +27,11 @@ class Forecast:
     fallback: float
     measured: int
 
+    @property
+    def aside(self) -> str:
+        """Words on the zones left to multislice, to end a sentence with; empty where there are none."""
+        return f", {self.fallback:.0%} of the zones left to multislice" if self.fallback else ""
+
 
 def forecast(crystals: Sequence[Crystal], config: ProtocolConfig, engine: Engine) -> Forecast | None:
     """Simulate a few crystals, spread over all of them, for some two seconds; None where none of them can be."""

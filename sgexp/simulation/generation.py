@@ -305,10 +305,9 @@ def _announce(files: list[_File], config: SimulationConfig, engine: Component) -
     if found is None:
         return
     processes = min(config.processes or available_cores(), len(files))
-    aside = f", {found.fallback:.0%} of the zones left to multislice" if found.fallback else ""
     console.console.print(
-        f"[bold]simulation[/bold] {samples:,} samples by {_name(engine)} in {processes} processes: about "
-        f"[bold]{console.duration(found.seconds * samples / processes)}[/bold]{aside} (from {found.measured} of them)"
+        f"[bold]simulation[/bold] {samples:,} samples by {_name(engine)} in {processes} processes: about [bold]"
+        f"{console.duration(found.seconds * samples / processes)}[/bold]{found.aside} (from {found.measured} of them)"
     )
 
 

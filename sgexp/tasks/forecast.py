@@ -66,10 +66,9 @@ def with_simulation(epoch: float, datamodule: PatternDataModule, world: int) -> 
     made = datamodule.epoch_draws / stream.keep
     seconds = made * found.seconds / (world * max(1, workers))
     where = f"in {workers} loading processes" if workers else "in the training process (trainer.workers=2: beside it)"
-    aside = f", {found.fallback:.0%} of the zones left to multislice" if found.fallback else ""
     console.print(
         f"[bold]stream[/bold] {made:,.0f} of an epoch's patterns are simulated anew {where}: about "
-        f"[bold]{duration(seconds)}[/bold] an epoch{aside}"
+        f"[bold]{duration(seconds)}[/bold] an epoch{found.aside}"
     )
     return max(epoch, seconds) if workers else epoch + seconds
 
