@@ -1,6 +1,7 @@
 """What goes wrong with data, disks and machines ends in one sentence, and nothing that was made is lost."""
 
 import csv
+import hashlib
 import os
 import resource
 import shutil
@@ -251,6 +252,12 @@ OURS = {"engine", "version", "q_pixel", "q_max", "thickness", "slice", "B", "see
 SALTS = [(cation, anion) for cation in ("Li", "Na", "K", "Rb") for anion in ("F", "Cl", "Br")]
 
 
+def digests(folder):
+    """Name and digest of everything in a folder that is not hidden."""
+    files = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
 def write_cifs(folder):
     """Write CIF files of twelve salts, as gemmi writes them, and a broken one."""
     import gemmi
@@ -288,6 +295,9 @@ def test_crystals_of_cif_files_are_simulated_in_smc19s_layout_also_after_a_kill(
     ended = command(*asked, cwd=tmp_path)
     assert ended.code == 0, ended.err
     assert "broken.cif" in ended.words and "dataset=smc19" in ended.words
+    alone = command(*asked, "task.folder=alone", cwd=tmp_path)
+    assert alone.code == 0, alone.err
+    assert digests(tmp_path / "out") == digests(tmp_path / "alone")
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     files = sorted((tmp_path / "out").glob("*.h5"))
     assert [path.name for path in files] == [f"batch_train_{number}.h5" for number in range(6)]
