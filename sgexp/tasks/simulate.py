@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sgexp.console import console, progress
-from sgexp.crystallography.library import load_library
+from sgexp.crystallography.library import EDITION, load_library
 from sgexp.crystallography.random_crystals import random_crystals
 from sgexp.data.schema import CrystalsDataset
 from sgexp.report.terminal import shortened
+from sgexp.schema import build
 from sgexp.simulation.generation import FAILED, generate, settings_fingerprint
 from sgexp.simulation.shards import Shard
 from sgexp.simulation.unreadable import UNREADABLE, write_unreadable
-from sgexp.tasks.prepare import the_crystals
+from sgexp.tasks.prepare import simulation_recipe, the_crystals, the_data_sets_crystals
 from sgexp.tasks.schema import SimulateTask
 
 if TYPE_CHECKING:
@@ -50,20 +50,27 @@ def simulate(config: Config) -> None:
             f"{made.missing} files are still to come from other shards; the last one to end finishes the folder"
         )
         return
-    console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
+    if folder == data_sets_folder(task, config):
+        console.print("a training with the same dataset=, size= and simulation= finds them there")
+    else:
+        console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
 
 
 def default_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) -> Path:
-    """Return a folder below the data folder that other crystals or settings do not share."""
+    """Return the data set's own folder, or for other crystals one that no other crystals or settings share."""
+    own = data_sets_folder(task, config)
+    if own is not None:
+        return own
     fingerprint = settings_fingerprint(crystals, config.simulation, config.simulation.engine)
     return Path(config.data_dir) / "simulated" / f"{task.source}-{fingerprint[:10]}"
 
 
-def _crystals(config: Config) -> CrystalsDataset:
-    """Return what ``dataset=crystals`` says, its defaults where other data are chosen."""
-    if isinstance(config.dataset, CrystalsDataset):
-        return config.dataset
-    return CrystalsDataset(materials=config.size.materials)
+def data_sets_folder(task: SimulateTask, config: Config) -> Path | None:
+    """Return the folder in which a training looks for the data set; None where other crystals are simulated."""
+    if task.source != "population" or task.limit is not None or not config.dataset.simulates:
+        return None
+    folder: Path = build(config.dataset).folder(simulation_recipe(config))
+    return folder
 
 
 def choose(task: SimulateTask, config: Config) -> tuple[list[Crystal], list[tuple[str, str]]]:
@@ -71,7 +78,8 @@ def choose(task: SimulateTask, config: Config) -> tuple[list[Crystal], list[tupl
     if task.source == "cifs":
         return the_crystals(CrystalsDataset(cifs=task.cifs))
     if task.source == "library":
-        return load_library(copies=False, edition=_crystals(config).library), []
+        edition = config.dataset.library if isinstance(config.dataset, CrystalsDataset) else EDITION
+        return load_library(copies=False, edition=edition), []
     if task.source == "random":
         groups = task.groups or list(range(1, 231))
         with progress(transient=True) as bar:
@@ -79,5 +87,6 @@ def choose(task: SimulateTask, config: Config) -> tuple[list[Crystal], list[tupl
             return random_crystals(
                 groups, task.each, task.seed, progress=lambda done, _: bar.update(shown, completed=done)
             )
-    made = _crystals(config)
-    return the_crystals(replace(made, cifs=None))
+    if config.dataset.simulates:
+        return the_data_sets_crystals(config)
+    return the_crystals(CrystalsDataset(materials=config.size.materials))

@@ -6,7 +6,10 @@ import h5py
 import pytest
 
 from sgexp.__main__ import main
+from sgexp.composition import Composer
+from sgexp.schema import build
 from sgexp.simulation.unreadable import UNREADABLE, read_unreadable, write_unreadable
+from sgexp.tasks.prepare import simulate_into, simulation_recipe
 
 TINY = ["task=simulate", "size=tiny", "simulation.processes=1"]
 SALT = '2\nLattice="5.6 0 0 0 5.6 0 0 0 5.6" Properties=species:S:1:pos:R:3\nCs 0 0 0\nI 2.8 2.8 2.8\n'
@@ -96,3 +99,32 @@ def test_files_hold_the_directions_asked_for(ask, tmp_path):
             for group in file.values():
                 assert group["sgexp"].attrs["uvw"].tolist() == [[0, 0, 1], [1, 1, 0], [1, -1, 2]]
                 assert group.attrs["z_dirs"][0].T.tolist() == [[0, 0, 1], [1, 1, 0], [1, -1, 2]]
+
+
+@pytest.mark.parametrize("dataset", ["crystals", "cbed230"])
+def test_shards_of_a_data_set_are_what_its_trainings_look_for(tmp_path, monkeypatch, capsys, dataset):
+    monkeypatch.setattr("sys.argv", ["sgexp"])
+    words = [f"dataset={dataset}", "size=tiny", "simulation.processes=1", "simulation.materials_per_file=20"]
+    for shard in ("1/2", "2/2"):
+        assert main(["task=simulate", *words, f"data_dir={tmp_path / 'made'}", f"task.shard={shard}"]) == 0
+    assert "a training with the same dataset=" in " ".join(capsys.readouterr().out.split())
+
+    def prepared(data_dir, simulated):
+        config = Composer().check([*words, f"data_dir={data_dir}"])
+        return build(config.dataset).prepare(lambda folder: simulated(folder, config), simulation_recipe(config))
+
+    def nothing_left(folder, config):
+        before = {path: path.stat().st_mtime_ns for path in folder.glob("*.h5")}
+        simulate_into(folder, config)
+        assert {path: path.stat().st_mtime_ns for path in folder.glob("*.h5")} == before and len(before) > 2
+
+    found = prepared(tmp_path / "made", nothing_left)
+    alone = prepared(tmp_path / "alone", simulate_into)
+    names = {path.name for path in alone.glob("*.h5")}
+    assert all((found / name).read_bytes() == (alone / name).read_bytes() for name in names)
+
+
+def test_a_part_of_a_data_set_does_not_stand_where_trainings_look(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["sgexp"])
+    assert main([*TINY, f"data_dir={tmp_path}", "task.limit=3"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["simulated"]
