@@ -2,6 +2,7 @@
 
     python benchmarks/cbed230.py --output results/                  # the table of the baselines, S, smc19
     python benchmarks/cbed230.py --output results/ --track blind --shares 1 --seeds 1 2 3
+    python benchmarks/cbed230.py --output results/ --size m --train-pixels 64   # M in hours on two cores
     python benchmarks/cbed230.py --ladders RUN --output results/    # the ladders of a finished training
     python benchmarks/cbed230.py --freeze 1.0                       # write the list of a version; made once, then kept
 
@@ -46,6 +47,9 @@ def main() -> None:
     parser.add_argument("--track", choices=TRACKS, default="smc19")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.25, 0.5, 1.0], help="of the training materials")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="of the network; figures are means over them")
+    parser.add_argument(
+        "--train-pixels", type=int, help="what networks and baselines read; the size's own unless given"
+    )
     parser.add_argument("--ladders", type=Path, metavar="RUN", help="climb all ladders with this training instead")
     parser.add_argument("--materials", type=int, default=100, help="of each test column, on every rung of a ladder")
     parser.add_argument("--output", type=Path, help="folder of the runs; without it they are not kept")
@@ -94,9 +98,11 @@ def measure(arguments: argparse.Namespace, output: Path) -> dict[float, list[dic
     """Return share -> result.json of each seed of the default network trained with it; what is missing is trained."""
     found: dict[float, list[dict]] = {}
     for share in arguments.shares:
-        name = f"{arguments.size}-{arguments.track}-{share:g}"
+        pixels = f"-{arguments.train_pixels}px" if arguments.train_pixels else ""
+        name = f"{arguments.size}-{arguments.track}{pixels}-{share:g}"
         for seed in arguments.seeds:
             words = ["dataset=cbed230", f"size=cbed230_{arguments.size}", f"simulation={arguments.track}"]
+            words += [f"size.train_pixels={arguments.train_pixels}"] if arguments.train_pixels else []
             words += list(QUICK) if arguments.quick else []
             words += [f"split.train_share={share:g}", f"seed={seed}", f"name={name}", "logger=none"]
             print(f"{name}, seed {seed}", file=sys.stderr, flush=True)

@@ -1,10 +1,11 @@
 """How strong the fast engine's diffuse background should be: fitted to averages over frozen phonons.
 
-The crystals, zones and judge of ``fidelity.py`` (16 frozen configurations with two probes each, 100 kV, 100 A thick, q
-below 1.5 1/A). "fit" is the factor by which the computed background would have to be multiplied: what the judge has
-beyond our elastic pattern over our background, between the disks, where our elastic pattern is less than a tenth of
-it ("share": of the pixels outside the direct disk). Beside it the same in rings of q, and R1 outside the direct disk
-with the factor 1 and with the best one for this crystal; "judge" is half the R1 between the judge's two halves.
+The crystals and zones of ``fidelity.py``, and its judge on 0.16 A a pixel (16 frozen configurations with two probes
+each, 100 kV, 100 A thick, q below 1.5 1/A). "fit" is the factor by which the computed background would have to be
+multiplied: what the judge has beyond our elastic pattern over our background, between the disks, where our elastic
+pattern is less than a tenth of it ("share": of the pixels outside the direct disk). Beside it the same in rings of q,
+and R1 outside the direct disk with the factor 1 and with the best one for this crystal; "judge" is half the R1 between
+the judge's two halves.
 
     python benchmarks/diffuse.py [--each 3]
     python benchmarks/diffuse.py --quick    # two crystals, too small a box and too few probes to judge by
