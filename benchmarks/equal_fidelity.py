@@ -136,17 +136,9 @@ def fidelities(
 
 def single_patterns(judge: Judge, probes: int, seed: int) -> np.ndarray:
     """Return the patterns of single probes in one frozen configuration, (probes, Ny, Nx)."""
-    slab, beam = configuration(judge, probes, seed)
+    slab, beam = judge.configuration(probes, judge.config.displacement, seed)
     waves = torch.cat(Multislice().exit_waves(slab, beam, (judge.config.grid, judge.config.grid)))
     return torch.fft.fftshift(waves.abs().square(), dim=(1, 2)).numpy()
-
-
-def configuration(judge: Judge, probes: int, seed: int) -> tuple[Slab, Illumination]:
-    """Return a frozen configuration, and probes at random places in the middle of its box."""
-    rng = np.random.default_rng(seed)
-    places = judge.config.box / 2 + rng.uniform(-6.0, 6.0, size=(probes, 2))
-    beam = Illumination(KEV, judge.zone.semi_angle, judge.config.aperture_edge, places)
-    return protocol.displaced(judge.slab, judge.config.displacement, rng), beam
 
 
 def abtem_r1(
@@ -161,7 +153,7 @@ def abtem_r1(
     timed = Judge(crystal, replace(config, grid=pixels, pixels=pixels, max_slice=None))
     found = []
     for one in (judge, timed):
-        frozen = [configuration(one, asked.probes, OTHERS + seed) for seed in range(setting[0])]
+        frozen = [one.configuration(asked.probes, config.displacement, OTHERS + seed) for seed in range(setting[0])]
         mean = np.mean([abtem_pattern(slab, beam, setting[1], one.config.grid) for slab, beam in frozen], axis=0)
         found.append(measures.r1(np.pad(mean, (config.grid - one.config.grid) // 2), reference))
     return found[0], found[1]

@@ -55,6 +55,7 @@ from sgexp.simulation import protocol
 from sgexp.simulation.cells import zone_cell
 from sgexp.simulation.multislice import Illumination, Multislice
 from sgexp.simulation.physics import wavelength
+from sgexp.simulation.protocol import Slab
 from sgexp.simulation.schema import SimulationConfig, TiltEngine
 from sgexp.simulation.tilt import Tilt
 
@@ -78,11 +79,15 @@ class Judge:
 
     def pattern(self, probes: int, rms: float, seed: int) -> np.ndarray:
         """Return the mean over ``probes`` at random places, for atoms displaced by ``rms`` Å."""
+        slab, beam = self.configuration(probes, rms, seed)
+        return Multislice().pattern(slab, beam, (self.config.grid, self.config.grid))
+
+    def configuration(self, probes: int, rms: float, seed: int) -> tuple[Slab, Illumination]:
+        """Return atoms displaced by ``rms`` Å, and probes at random places in the middle of their box."""
         rng = np.random.default_rng(seed)
         places = self.config.box * (0.5 + SPREAD * rng.uniform(-0.5, 0.5, size=(probes, 2)))
         beam = Illumination(KEV, self.zone.semi_angle, self.config.aperture_edge, places)
-        slab = protocol.displaced(self.slab, rms, rng)
-        return Multislice().pattern(slab, beam, (self.config.grid, self.config.grid))
+        return protocol.displaced(self.slab, rms, rng), beam
 
     def patterns(self, count: int, probes: int, rms: float) -> np.ndarray:
         """Return ``count`` patterns of so many probes each, (count, Ny, Nx)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import select
@@ -95,6 +96,11 @@ def only_run(cwd: Path) -> Path:
 def result(folder: Path) -> dict[str, Any]:
     """Return what result.json says."""
     return json.loads((folder / "result.json").read_text())
+
+
+def digests(folder: Path, names: str = "[!.]*") -> dict[str, str]:
+    """Return name and digest of the files in a folder that are called so; of all that are not hidden unless told."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob(names))}
 
 
 def wait_for(happened: Any, process: subprocess.Popen[str], seconds: float = 480.0) -> None:

@@ -1,4 +1,4 @@
-"""``task=simulate``: crystals to CBED stacks in SMC-19's layout, in a folder of one's own."""
+"""``task=simulate``: crystals to CBED stacks in SMC-19's layout, for trainings or in a folder of one's own."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def simulate(config: Config) -> None:
     assert isinstance(task, SimulateTask)
     crystals, refused = choose(task, config)
     crystals, shard = crystals[: task.limit], Shard.parse(task.shard)
-    folder = Path(task.folder) if task.folder else default_folder(task, config, crystals)
+    own = None if task.folder else data_sets_folder(task, config)
+    folder = Path(task.folder) if task.folder else own or settings_folder(task, config, crystals)
     console.print(f"{len(crystals):,} crystals, to {folder}")
     write_unreadable(folder, refused)
     try:
@@ -50,17 +51,14 @@ def simulate(config: Config) -> None:
             f"{made.missing} files are still to come from other shards; the last one to end finishes the folder"
         )
         return
-    if folder == data_sets_folder(task, config):
+    if own is not None:
         console.print("a training with the same dataset=, size= and simulation= finds them there")
     else:
         console.print(f"train on them with: python -m sgexp dataset=smc19 dataset.root={folder}")
 
 
-def default_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) -> Path:
-    """Return the data set's own folder, or for other crystals one that no other crystals or settings share."""
-    own = data_sets_folder(task, config)
-    if own is not None:
-        return own
+def settings_folder(task: SimulateTask, config: Config, crystals: list[Crystal]) -> Path:
+    """Return a folder below the data folder that other crystals or settings do not share."""
     fingerprint = settings_fingerprint(crystals, config.simulation, config.simulation.engine)
     return Path(config.data_dir) / "simulated" / f"{task.source}-{fingerprint[:10]}"
 

@@ -1,12 +1,11 @@
 """On two real Slurm nodes: what task=submit writes runs, as one run, with the numbers of a single process."""
 
-import hashlib
 import re
 import subprocess
 
 import pytest
 
-from ..commands import command, only_run, result, runs
+from ..commands import command, digests, only_run, result, runs
 from .conftest import TRAINING, assert_same_training
 from .queue import wait_until_empty
 
@@ -86,8 +85,5 @@ def test_the_array_of_the_docs_makes_the_files_of_one_job(slurm, root, tmp_path)
     wait_until_empty()
     said = "".join(path.read_text() for path in tmp_path.glob("slurm-*.out"))
     assert "shard 1/2" in said and "shard 2/2" in said, said
-    array, alone = (
-        {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.glob("[!.]*")}
-        for folder in (tmp_path / "data" / "smc19-like", tmp_path / "one")
-    )
+    array, alone = digests(tmp_path / "data" / "smc19-like"), digests(tmp_path / "one")
     assert len(alone) >= 5 and array == alone, said

@@ -1,7 +1,6 @@
 """What goes wrong with data, disks and machines ends in one sentence, and nothing that was made is lost."""
 
 import csv
-import hashlib
 import os
 import resource
 import shutil
@@ -18,7 +17,7 @@ from sgexp.composition import Composer
 from sgexp.schema import build
 from sgexp.tasks.prepare import simulation_recipe
 
-from ..commands import TINY, caught, command, end, only_run, read_until, result, runs, start, wait_for
+from ..commands import TINY, caught, command, digests, end, only_run, read_until, result, runs, start, wait_for
 from .test_run_folder import arrays
 
 QUICK = ("size=tiny", "trainer=debug", "evaluation.baselines=[]", "callbacks.progress=false", "logger=none")
@@ -250,12 +249,6 @@ OURS = {"engine", "version", "q_pixel", "q_max", "thickness", "slice", "B", "see
 
 
 SALTS = [(cation, anion) for cation in ("Li", "Na", "K", "Rb") for anion in ("F", "Cl", "Br")]
-
-
-def digests(folder):
-    """Name and digest of everything in a folder that is not hidden."""
-    files = (path for path in folder.iterdir() if not path.name.startswith("."))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def write_cifs(folder):

@@ -1,6 +1,5 @@
 """Many jobs make one folder: whatever their number, and whenever they are killed, it becomes the folder of one job."""
 
-import hashlib
 import multiprocessing
 import os
 import random
@@ -16,6 +15,7 @@ from sgexp.simulation.generation import generate, read_failures
 from sgexp.simulation.schema import SimulationConfig
 from sgexp.simulation.shards import WHOLE, Shard
 
+from ..commands import digests
 from .crystals import diamond, quartz, silicon, strontium_titanate, triclinic
 
 CONFIG = SimulationConfig(grid=64, box=20.0, pixels=32, thickness=20.0, processes=1, materials_per_file=1)
@@ -25,15 +25,6 @@ KILLS, JOBS = 20, 4
 # What jobs are killed in: enough files that none of them is ever done, each long enough to be hit.
 SLOW = replace(CONFIG, grid=128, box=50.0, thickness=100.0, energies_per_material=2)
 MANY = [replace(crystal, name=f"{crystal.name}-{copy}") for copy in range(12) for crystal in CRYSTALS]
-
-
-def digests(folder, names="*"):
-    """Name and digest of everything in a folder that is not hidden, and is called so."""
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob(names))
-        if not path.name.startswith(".")
-    }
 
 
 @pytest.fixture(scope="module")
